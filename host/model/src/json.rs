@@ -1,0 +1,128 @@
+//! JSON objects kept as canonical text: keys sorted, no white space, so that equal objects are equal bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+/// A JSON object in its canonical spelling.
+///
+/// Kept as text because most of the gateway only carries it: from the request to the disk to the guest.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct JsonObject(Arc<str>);
+
+/// A text that is not a JSON object.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a JSON object: {0}")]
+pub struct NotAnObject(pub String);
+
+impl JsonObject {
+    /// From text that is an object; refuses anything else.
+    ///
+    /// # Errors
+    /// [`NotAnObject`] with what the parser met.
+    pub fn parse(text: &str) -> Result<Self, NotAnObject> {
+        let map: Map<String, Value> =
+            serde_json::from_str(text).map_err(|error| NotAnObject(error.to_string()))?;
+        Ok(Self::from(map))
+    }
+
+    /// Its canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it has no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        &*self.0 == "{}"
+    }
+
+    /// Its members.
+    #[must_use]
+    pub fn to_map(&self) -> Map<String, Value> {
+        // The text was printed from a map, so this can't fail; an empty one is the harmless answer.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+impl Default for JsonObject {
+    fn default() -> Self {
+        Self(Arc::from("{}"))
+    }
+}
+
+impl From<Map<String, Value>> for JsonObject {
+    fn from(map: Map<String, Value>) -> Self {
+        Self(Arc::from(canonical(&Value::Object(map)).as_str()))
+    }
+}
+
+impl fmt::Debug for JsonObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The canonical text of a JSON value: members sorted by key, no white space.
+///
+/// Two requests are the same body when this text is the same. Numbers keep their value, not their spelling:
+/// `1.50` and `1.5` are equal, `1` and `1.0` are not.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut members: Vec<_> = map.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            text.push('{');
+            for (place, (key, member)) in members.into_iter().enumerate() {
+                if place > 0 {
+                    text.push(',');
+                }
+                text.push_str(&Value::String(key.clone()).to_string());
+                text.push(':');
+                write_canonical(member, text);
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (place, item) in items.iter().enumerate() {
+                if place > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_white_space_do_not_matter() {
+        let one = JsonObject::parse(r#"{ "b": [1, {"z": 1, "a": null}], "a": "é\n" }"#).unwrap();
+        let two = JsonObject::parse(r#"{"a":"\u00e9\n","b":[1,{"a":null,"z":1}]}"#).unwrap();
+        assert_eq!(one, two);
+        assert_eq!(one.as_str(), r#"{"a":"é\n","b":[1,{"a":null,"z":1}]}"#);
+        assert_eq!(one.to_map().len(), 2);
+    }
+
+    #[test]
+    fn other_values_are_refused() {
+        for text in ["[]", "1", "null", "{", ""] {
+            assert!(JsonObject::parse(text).is_err(), "{text}");
+        }
+    }
+}
