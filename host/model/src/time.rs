@@ -8,8 +8,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
-/// The latest instant that the calendar library prints: 9999-12-30T22:00:00.999Z.
-const LATEST_MS: u64 = 253_402_207_200_999;
+/// The latest instant that the calendar library prints: 9999-12-30T21:59:59.999Z.
+const LATEST_MS: u64 = 253_402_207_199_999;
 
 impl Timestamp {
     /// The Unix epoch.
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn sums_stay_inside_what_can_be_printed() {
         let end = Timestamp::from_ms(u64::MAX);
-        assert_eq!(end.plus(Duration::MAX).to_string(), "9999-12-30T22:00:00.999Z");
+        assert_eq!(end.plus(Duration::MAX).to_string(), "9999-12-30T21:59:59.999Z");
         assert_eq!(Timestamp::EPOCH.minus(Duration::from_secs(5)), Timestamp::EPOCH);
     }
 }

@@ -1,0 +1,153 @@
+//! The engine: an ordered key-value space with atomic, conditional, durable transactions.
+//!
+//! Everything else in this crate is a layer above this trait, written once. An engine knows nothing of
+//! notifications; a layer knows nothing of files.
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A key: ordered bytes. The first two are the shard.
+pub type Key = Vec<u8>;
+
+/// A value; shared, because the overlay, the committer and the reader hold it at once.
+pub type Value = Arc<[u8]>;
+
+/// The commit sequence of the transaction that wrote a key; grows with every commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+/// A value and the commit that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What was written.
+    pub value: Value,
+    /// By which commit.
+    pub version: Version,
+}
+
+/// What must hold when a transaction commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// The key has no value.
+    Absent(Key),
+    /// The key still has the value that was read at this version.
+    Unchanged(Key, Version),
+}
+
+/// One change of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Write this value.
+    Put(Key, Value),
+    /// Remove the key; removing an absent one is no error.
+    Delete(Key),
+    /// Add to a counter: a key whose value is an `i64`, little-endian, absent meaning zero.
+    Add(Key, i64),
+}
+
+/// All of it or none, within one shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// All must hold.
+    pub preconditions: Vec<Precondition>,
+    /// Applied in order; no key twice.
+    pub changes: Vec<Change>,
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the smallest key up.
+    Forward,
+    /// From the greatest key down.
+    Backward,
+}
+
+/// What an engine can take, and what it promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    /// The largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// The largest transaction, keys and values together, in bytes.
+    pub transaction_bytes_max: usize,
+    /// What a commit that was acknowledged survives.
+    pub durability: Durability,
+}
+
+/// What an acknowledged commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: it is in memory.
+    Memory,
+    /// A crash of the process and of the machine: it is on disk.
+    Disk,
+}
+
+/// Why a transaction did not commit. One that failed changed nothing.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CommitError {
+    /// A precondition did not hold; read again and decide anew.
+    #[error("a key changed since it was read")]
+    Conflict,
+    /// The disk is nearly full; nothing that adds data is accepted until space returns.
+    #[error("the store is short of disk space: {0}")]
+    Full(String),
+    /// The transaction breaks a ceiling or touches two shards: a fault of the caller.
+    #[error("the transaction can't be stored: {0}")]
+    Invalid(String),
+    /// The engine can't write any more; the process must stop.
+    #[error("the store failed and takes no more writes: {0}")]
+    Fatal(String),
+}
+
+/// Why a read failed.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the store could not be read: {0}")]
+pub struct ReadError(pub String);
+
+/// How much a transaction adds, so that settling goes on when accepting must stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// New work: refused with [`CommitError::Full`] while space is short.
+    Intake,
+    /// The end of work that was accepted: uses the reserve.
+    Settle,
+}
+
+/// A future of an engine.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// A page of a scan: keys with their records, in the order of the scan.
+pub type Page = Vec<(Key, Record)>;
+
+/// An ordered key-value space with atomic, conditional, durable transactions.
+///
+/// Reads see every transaction whose commit was acknowledged, and may see later ones.
+pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
+    /// The record of a key.
+    fn get(&self, key: Key) -> Pending<Result<Option<Record>, ReadError>>;
+
+    /// The records of several keys, in their order.
+    fn get_many(&self, keys: Vec<Key>) -> Pending<Result<Vec<Option<Record>>, ReadError>>;
+
+    /// At most `limit` records with keys in `range`.
+    fn scan(&self, range: Range<Key>, limit: usize, direction: Direction) -> Pending<Result<Page, ReadError>>;
+
+    /// Commits transactions; durable when the future is ready, with one result for each.
+    ///
+    /// They are queued in the order of the *calls*, before this returns and whether or not the future is
+    /// polled; their preconditions are checked in that order, also against what the same group writes. All
+    /// transactions of one call become durable together.
+    fn commit(&self, class: Class, transactions: Vec<Transaction>) -> Pending<Vec<Result<Version, CommitError>>>;
+
+    /// What it can take, and what it promises.
+    fn ceilings(&self) -> Ceilings;
+
+    /// Why it takes no intake at the moment, for readiness; `None` when it does.
+    fn refusal(&self) -> Option<CommitError>;
+
+    /// Writes out what can be written and stops; later commits fail.
+    fn close(&self) -> Pending<Result<(), CommitError>>;
+}
