@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod delivery;
+pub mod destination;
 pub mod digest;
 pub mod fault;
 pub mod id;
