@@ -1,1 +1,6 @@
-//! Fanfare.
+//! Fanfare's plugin runtime.
+
+mod bindings;
+mod engine;
+mod limits;
+mod options;

@@ -3,13 +3,19 @@
 //! Everything else in this crate is a layer above this trait, written once. An engine knows nothing of
 //! notifications; a layer knows nothing of files.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// A key: ordered bytes. The first two are the shard.
+use fanfare_model::id::Shard;
+
+/// A key: ordered bytes, [`KEY_BYTES_MAX`] at most. The first two are the shard, big-endian.
 pub type Key = Vec<u8>;
+
+/// The longest key: what an index can take without slowing down.
+pub const KEY_BYTES_MAX: usize = 1_024;
 
 /// A value; shared, because the overlay, the committer and the reader hold it at once.
 pub type Value = Arc<[u8]>;
@@ -43,7 +49,8 @@ pub enum Change {
     Put(Key, Value),
     /// Remove the key; removing an absent one is no error.
     Delete(Key),
-    /// Add to a counter: a key whose value is an `i64`, little-endian, absent meaning zero.
+    /// Add to a counter: a key whose value is an `i64`, little-endian, absent meaning zero. It stops at the
+    /// ends of `i64` instead of turning over.
     Add(Key, i64),
 }
 
@@ -54,6 +61,108 @@ pub struct Transaction {
     pub preconditions: Vec<Precondition>,
     /// Applied in order; no key twice.
     pub changes: Vec<Change>,
+}
+
+impl Precondition {
+    /// The key that it looks at.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Absent(key) | Self::Unchanged(key, _) => key,
+        }
+    }
+}
+
+impl Change {
+    /// The key that it changes.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) | Self::Add(key, _) => key,
+        }
+    }
+
+    /// What it carries, in bytes.
+    fn value_bytes(&self) -> usize {
+        match self {
+            Self::Put(_, value) => value.len(),
+            Self::Delete(_) => 0,
+            Self::Add(_, _) => size_of::<i64>(),
+        }
+    }
+}
+
+impl Transaction {
+    /// Its keys and values together, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let conditions: usize = self.preconditions.iter().map(|condition| condition.key().len()).sum();
+        let changes: usize = self.changes.iter().map(|change| change.key().len() + change.value_bytes()).sum();
+        conditions + changes
+    }
+
+    /// Whether an engine with these ceilings can take it: every engine refuses the same with the same words.
+    ///
+    /// # Errors
+    /// [`CommitError::Invalid`] names the first rule that it breaks.
+    pub fn validate(&self, ceilings: &Ceilings) -> Result<(), CommitError> {
+        let invalid = |text: String| Err(CommitError::Invalid(text));
+        let mut shard = None;
+        for key in self.keys() {
+            let Some(of_key) = key.first_chunk::<2>().filter(|prefix| u16::from_be_bytes(**prefix) < Shard::COUNT)
+            else {
+                return invalid("a key does not begin with the two bytes of its shard".to_owned());
+            };
+            if key.len() > KEY_BYTES_MAX {
+                return invalid(format!("a key of {} bytes is over {KEY_BYTES_MAX}", key.len()));
+            }
+            if *shard.get_or_insert(of_key) != of_key {
+                return invalid("it touches two shards".to_owned());
+            }
+        }
+        let largest = self.changes.iter().map(Change::value_bytes).max().unwrap_or(0);
+        if largest > ceilings.value_bytes_max {
+            return invalid(format!("a value of {largest} bytes is over {}", ceilings.value_bytes_max));
+        }
+        let bytes = self.bytes();
+        if bytes > ceilings.transaction_bytes_max {
+            return invalid(format!("its {bytes} bytes are over {}", ceilings.transaction_bytes_max));
+        }
+        if self.changes_a_key_twice() {
+            return invalid("it changes a key twice".to_owned());
+        }
+        Ok(())
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.preconditions.iter().map(Precondition::key).chain(self.changes.iter().map(Change::key))
+    }
+
+    /// Nearly all transactions have a handful of changes, where comparing beats hashing.
+    fn changes_a_key_twice(&self) -> bool {
+        if self.changes.len() <= 8 {
+            let mut rest = self.changes.as_slice();
+            while let Some((first, others)) = rest.split_first() {
+                if others.iter().any(|other| other.key() == first.key()) {
+                    return true;
+                }
+                rest = others;
+            }
+            return false;
+        }
+        let mut seen = HashSet::with_capacity(self.changes.len());
+        !self.changes.iter().all(|change| seen.insert(change.key()))
+    }
+}
+
+/// What a counter stands at: absent is zero, and anything but eight bytes is no counter.
+///
+/// # Errors
+/// [`CommitError::Invalid`] when the value is no counter.
+pub fn counter(value: Option<&[u8]>) -> Result<i64, CommitError> {
+    let Some(value) = value else { return Ok(0) };
+    let no_counter = |_| CommitError::Invalid("it adds to a key whose value is no counter".to_owned());
+    value.try_into().map(i64::from_le_bytes).map_err(no_counter)
 }
 
 /// Which way a scan goes.
@@ -74,6 +183,14 @@ pub struct Ceilings {
     pub transaction_bytes_max: usize,
     /// What a commit that was acknowledged survives.
     pub durability: Durability,
+}
+
+impl Ceilings {
+    /// The ceilings of both engines here: what fits the one that tests use fits the one that serves.
+    #[must_use]
+    pub const fn common(durability: Durability) -> Self {
+        Self { value_bytes_max: 1 << 20, transaction_bytes_max: 8 << 20, durability }
+    }
 }
 
 /// What an acknowledged commit survives.
@@ -132,7 +249,9 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
     /// The records of several keys, in their order.
     fn get_many(&self, keys: Vec<Key>) -> Pending<Result<Vec<Option<Record>>, ReadError>>;
 
-    /// At most `limit` records with keys in `range`.
+    /// At most `limit` records with keys in `range`, in the order of `direction`.
+    ///
+    /// It is no snapshot: each key is seen as it was at some moment between the call and the answer.
     fn scan(&self, range: Range<Key>, limit: usize, direction: Direction) -> Pending<Result<Page, ReadError>>;
 
     /// Commits transactions; durable when the future is ready, with one result for each.

@@ -1,0 +1,316 @@
+//! One job from its slot to its settle: look, call the plugin or the router, settle, hand on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_model::delivery::{Delivery, Phase};
+use fanfare_model::fault::{Fault, code};
+use fanfare_model::name::ChannelName;
+use fanfare_model::notification::Notification;
+use fanfare_model::outcome::Outcome;
+use fanfare_model::retry::RetryPolicy;
+use fanfare_model::state::{Misfit, Settled, Settlement};
+use fanfare_model::time::Timestamp;
+use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo};
+use fanfare_store::{Cell, Changed, Ticket};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::hall::Picked;
+use super::job::Hot;
+use super::lane::Health;
+use super::{Dispatch, alert, is_current};
+use crate::intake::routing;
+use crate::registry::{Channel, Setup};
+
+/// What an attempt begins with.
+struct Ready {
+    hot: Hot,
+    delivery: Delivery,
+}
+
+/// Runs one job. The permit counts its settle, and is given back once that is durable.
+pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaphorePermit) {
+    let ready = match look(dispatch, &picked).await {
+        Ok(ready) => ready,
+        Err(nothing_to_do) => {
+            dispatch.shared.give_back(&picked, Health::Unknown);
+            if let Some(ticket) = nothing_to_do {
+                end(dispatch, &picked, ticket).await;
+            }
+            dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
+            return;
+        }
+    };
+    let setup = dispatch.shared.options.setup.borrow().clone();
+    if picked.lane.is_router() {
+        route(dispatch, &setup, &picked, ready).await;
+    } else if let Some(channel) = setup.channels.get(&picked.lane) {
+        send(dispatch, channel, &picked, ready).await;
+    } else {
+        // The channel went away after the job was picked: its lane is parked now.
+        dispatch.shared.give_back(&picked, Health::Unknown);
+        dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
+    }
+    drop(permit);
+}
+
+/// Reads what is needed and makes sure that the delivery is still to be sent. An error means that it is not,
+/// with the settle that says so, if there is one.
+async fn look(dispatch: &Dispatch, picked: &Picked) -> Result<Ready, Option<Ticket<()>>> {
+    let id = picked.job.entry.delivery;
+    let store = &dispatch.shared.options.store;
+    let hot = match &picked.job.hot {
+        Some(hot) => hot.clone(),
+        None => load(dispatch, picked).await.ok_or(None)?,
+    };
+    let now = store.clock().now();
+    let delivery = hot.cell.read(|state| state.delivery(id.index).cloned());
+    let delivery = delivery.filter(|delivery| is_current(delivery, &picked.job)).ok_or(None)?;
+    let (expired, cancelled) = hot.cell.read(|state| {
+        (state.expires_at.is_some_and(|at| at <= now), state.cancelled_at.is_some())
+    });
+    if expired {
+        return Err(hot.cell.change(|state| state.expire(id.index, now).map(Changed::only)).ok());
+    }
+    if cancelled {
+        let cancel = hot.cell.change(|state| {
+            state.cancel(now, |index| index != id.index);
+            Ok::<_, Misfit>(Changed::only(()))
+        });
+        return Err(cancel.ok());
+    }
+    Ok(Ready { hot, delivery })
+}
+
+async fn load(dispatch: &Dispatch, picked: &Picked) -> Option<Hot> {
+    let id = picked.job.entry.delivery.notification;
+    let store = &dispatch.shared.options.store;
+    match (store.cell(id).await, store.notification(id).await) {
+        (Ok(Some(cell)), Ok(Some(notification))) => Some(Hot { cell, notification }),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(notification = %id, error = %error, "a due delivery could not be read");
+            None
+        }
+        _ => {
+            tracing::error!(notification = %id, "a due entry has no notification");
+            None
+        }
+    }
+}
+
+async fn send(dispatch: &Dispatch, channel: &Channel, picked: &Picked, ready: Ready) {
+    let Ready { hot, delivery } = ready;
+    let clock = Arc::clone(dispatch.shared.clock());
+    let started_at = clock.now();
+    let input = input(dispatch, &hot.notification, &delivery);
+    let report = channel.generation.send(input).await;
+    let outcome = &report.outcome;
+    let settlement = Settlement {
+        started_at,
+        took: report.usage.wall,
+        generation: channel.generation.number(),
+        outcome,
+        policy: &channel.retry,
+        now: clock.now(),
+        chance: rand::random(),
+    };
+    let settled = settle(dispatch, Some(channel), &hot.cell, &delivery, &settlement);
+    dispatch.shared.give_back(picked, health(outcome));
+    match settled {
+        Ok(ticket) => {
+            note(dispatch, &hot, &delivery, &report, &settlement, &ticket.value);
+            finish(dispatch, picked, ticket, settlement.now).await;
+        }
+        Err(error) => refuse(dispatch, picked, &error),
+    }
+}
+
+fn input(dispatch: &Dispatch, notification: &Arc<Notification>, delivery: &Delivery) -> AttemptInput {
+    let setup = dispatch.shared.options.setup.borrow().clone();
+    let user = delivery.user.as_ref().and_then(|id| setup.users.get(id));
+    AttemptInput {
+        delivery: delivery.id,
+        number: delivery.attempts_total + 1,
+        notification: Arc::clone(notification),
+        recipient: RecipientInfo {
+            user: delivery.user.as_ref().map(ToString::to_string),
+            display_name: user.and_then(|user| user.name.clone()),
+            locale: user.and_then(|user| user.locale.clone()),
+            zone: user.and_then(|user| user.zone.clone()),
+        },
+        address: delivery.address.clone(),
+        traceparent: notification.traceparent.clone(),
+    }
+}
+
+/// Ends the attempt in the state; a dead letter takes its alert along.
+fn settle(
+    dispatch: &Dispatch,
+    channel: Option<&Channel>,
+    cell: &Cell,
+    delivery: &Delivery,
+    settlement: &Settlement<'_>,
+) -> Result<Ticket<Settled>, fanfare_store::ChangeError<Misfit>> {
+    let shared = &dispatch.shared;
+    cell.change(|state| {
+        let settled = state.settle(delivery.id.index, settlement)?;
+        let mut alongside = Vec::new();
+        if let (Settled::Dead(fault), Some(alerts), false) =
+            (&settled, channel.and_then(|channel| channel.alert_channel.as_ref()), state.is_alert)
+            && shared.alerts.admits(&delivery.channel, shared.clock().elapsed())
+            && let Some(dead) = state.delivery(delivery.id.index)
+        {
+            let event_type = &state.event_type;
+            let alert = alert::about(&shared.options.store, dead, event_type, fault, alerts, settlement.now);
+            alongside.extend(alert);
+        }
+        Ok(Changed { value: settled, alongside })
+    })
+}
+
+fn health(outcome: &Outcome) -> Health {
+    match outcome {
+        Outcome::Delivered(_) | Outcome::Permanent(_) => Health::Answered,
+        Outcome::Transient { fault, .. } if fault.code.as_str().starts_with("plugin.") => {
+            // A slow receiver is what a timeout is about; a trap says nothing of it.
+            if fault.code == code::PLUGIN_TIMEOUT { Health::Troubled(None) } else { Health::Unknown }
+        }
+        Outcome::Transient { retry_after, .. } => Health::Troubled(*retry_after),
+    }
+}
+
+/// Asks the router again for a notification that was accepted unrouted.
+async fn route(dispatch: &Dispatch, setup: &Setup, picked: &Picked, ready: Ready) {
+    let Ready { hot, delivery } = ready;
+    let clock = Arc::clone(dispatch.shared.clock());
+    let (started_at, began) = (clock.now(), clock.elapsed());
+    let routed = routing::route(setup, &hot.notification, started_at).await;
+    let now = clock.now();
+    let failed = match routed {
+        Ok(routed) => {
+            let index = delivery.id.index;
+            let changed = hot.cell.change(|state| {
+                state.route(index, routed.planned, &routed.detail, now).map(Changed::only)
+            });
+            match changed {
+                Ok(ticket) => {
+                    dispatch.shared.give_back(picked, Health::Answered);
+                    tracing::info!(notification = %hot.cell.id(), detail = %routed.detail, "routed");
+                    end(dispatch, picked, ticket).await;
+                    dispatch.offer(&hot.cell, Some(&hot.notification));
+                    return;
+                }
+                Err(error) => Fault::new(code::ROUTE_INVALID, error.to_string()),
+            }
+        }
+        Err(fault) => fault,
+    };
+    let outcome = Outcome::Transient { fault: failed, retry_after: None };
+    let settlement = Settlement {
+        started_at,
+        took: clock.elapsed().saturating_sub(began),
+        generation: setup.router.as_ref().map_or(0, |router| router.generation.number()),
+        outcome: &outcome,
+        policy: &RetryPolicy::default(),
+        now,
+        chance: rand::random(),
+    };
+    let settled = settle(dispatch, None, &hot.cell, &delivery, &settlement);
+    dispatch.shared.give_back(picked, Health::Unknown);
+    match settled {
+        Ok(ticket) => {
+            let fault = outcome.fault();
+            tracing::warn!(
+                notification = %hot.cell.id(),
+                code = fault.map(|fault| fault.code.as_str()),
+                message = fault.map(|fault| fault.message.as_str()),
+                "routing failed"
+            );
+            finish(dispatch, picked, ticket, settlement.now).await;
+        }
+        Err(error) => refuse(dispatch, picked, &error),
+    }
+}
+
+/// Waits until the settle is durable, and lets what follows from it begin.
+async fn finish(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<Settled>, settled_at: Timestamp) {
+    let settled = ticket.value.clone();
+    let alerts: Vec<_> = ticket.alongside.clone();
+    if !durable(picked, ticket).await {
+        return;
+    }
+    let shared = &dispatch.shared;
+    let delivery = picked.job.entry.delivery;
+    if let Settled::Retry(delay) = settled {
+        // The same instant that the state holds, so that the job is recognised as current.
+        let job = picked.job.for_retry(settled_at.plus(delay), delay);
+        shared.hall().rest(&picked.lane, job, delay, shared.now());
+        shared.stirred.notify_one();
+    } else {
+        shared.forget(&picked.lane, delivery);
+    }
+    shared.waiters.poke(delivery.notification);
+    for alert in alerts {
+        dispatch.offer(&alert.cell, Some(&alert.notification));
+    }
+}
+
+async fn end<T>(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<T>) {
+    if durable(picked, ticket).await {
+        dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
+        dispatch.shared.waiters.poke(picked.job.entry.delivery.notification);
+    }
+}
+
+/// Whether the settle reached the disk. If not, the engine takes no more writes: the delivery stays known, so
+/// that it is not sent again by this process, and the next start sends it once more.
+async fn durable<T>(picked: &Picked, ticket: Ticket<T>) -> bool {
+    let committed = ticket.durable.await;
+    if let Err(error) = &committed {
+        tracing::error!(delivery = %picked.job.entry.delivery, error = %error, "an outcome could not be stored");
+    }
+    committed.is_ok()
+}
+
+fn refuse(dispatch: &Dispatch, picked: &Picked, error: &fanfare_store::ChangeError<Misfit>) {
+    tracing::error!(delivery = %picked.job.entry.delivery, error = %error, "an outcome was not taken");
+    dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
+}
+
+/// The one line and the counts of an outcome.
+fn note(
+    dispatch: &Dispatch,
+    hot: &Hot,
+    delivery: &Delivery,
+    report: &AttemptReport,
+    settlement: &Settlement<'_>,
+    settled: &Settled,
+) {
+    let fault = report.outcome.fault();
+    let (next, retry_in_ms) = match settled {
+        Settled::Delivered => ("delivered", None),
+        Settled::Retry(delay) => ("retrying", Some(millis(*delay))),
+        Settled::Dead(_) => ("dead", None),
+        Settled::Cancelled => ("cancelled", None),
+        Settled::Expired => ("expired", None),
+    };
+    tracing::info!(
+        delivery = %delivery.id,
+        channel = %delivery.channel,
+        attempt = delivery.attempts_total + 1,
+        generation = settlement.generation,
+        status = next,
+        code = fault.map(|fault| fault.code.as_str()),
+        receiver_status = fault.and_then(|fault| fault.status),
+        took_ms = millis(settlement.took),
+        retry_in_ms,
+        traceparent = hot.notification.traceparent.as_deref(),
+        "attempt ended"
+    );
+    crate::telemetry::count_attempt(&dispatch.shared.options.metrics, &delivery.channel, report, next);
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+

@@ -1,0 +1,231 @@
+//! The gateway as one value: everything wired together, from a configuration to a serving socket.
+//!
+//! Start: lock and recover the store, load the plugins, bind, serve. Stop: take nothing more, let attempts end,
+//! flush, unlock. Nothing is served before the store is recovered.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_model::clock::{Clock, SystemClock};
+use fanfare_runtime::{Compiler, Runtime, RuntimeOptions};
+use fanfare_store::Store;
+use fanfare_store::embedded::{EmbeddedEngine, EmbeddedOptions};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::auth::Authenticator;
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::dispatch::{self, Dispatch};
+use crate::intake::{self, Intake};
+use crate::registry::{Registry, SetupError};
+use crate::telemetry::Metrics;
+
+/// Claims whose time is over are swept this often, a bounded number at a time.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_STEPS: usize = 1_000;
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    config: Config,
+    registry: Registry,
+    access: api::Access,
+    desk: Desk,
+    intake: Intake,
+    dispatch: Dispatch,
+    stopping: CancellationToken,
+    serving: JoinHandle<()>,
+    running: JoinHandle<()>,
+    sweeping: JoinHandle<()>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] fanfare_store::embedded::OpenError),
+    /// The store can't be read.
+    #[error(transparent)]
+    Read(#[from] fanfare_store::engine::ReadError),
+    /// The plugin runtime can't start.
+    #[error(transparent)]
+    Runtime(#[from] fanfare_runtime::StartError),
+    /// Sections of the configuration can't serve.
+    #[error("{}", lines(.0))]
+    Setup(Vec<SetupError>),
+    /// The address can't be listened on.
+    #[error("{address} can't be listened on: {source}; set server.listen to another address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+fn lines(errors: &[SetupError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// How plugins are compiled: in a child process of this program, when there is one.
+#[derive(Clone, Debug)]
+pub enum CompileWith {
+    /// `program args...` compiles from standard input to standard output.
+    Child(PathBuf, Vec<OsString>),
+    /// In this process.
+    InProcess,
+}
+
+impl Gateway {
+    /// Starts everything; once it answers, the gateway serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub async fn start(config: Config, compile: CompileWith) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = open_store(&config, &clock).await?;
+        let runtime = start_runtime(&config, compile, Arc::clone(&clock))?;
+        let registry = Registry::start(runtime, &config).await.map_err(StartError::Setup)?;
+        let metrics = Arc::new(Metrics::new());
+        let dispatch = Dispatch::new(dispatch::Options {
+            store: store.clone(),
+            setup: registry.subscribe(),
+            metrics: Arc::clone(&metrics),
+            slots_total: config.runtime.instances,
+        });
+        let intake = Intake::new(intake::Options {
+            store: store.clone(),
+            dispatch: dispatch.clone(),
+            setup: registry.subscribe(),
+            in_flight_max: config.server.requests_in_flight_max,
+            idempotency_window: config.store.idempotency_window,
+        });
+        dispatch.recover().await?;
+        let desk = Desk::new(store.clone(), dispatch.clone());
+        let (listener, address) = listen(config.server.listen).await?;
+        let stopping = CancellationToken::new();
+        let access = api::Access::new(Authenticator::new(&config.keys));
+        let serving = tokio::spawn(api::serve(
+            listener,
+            api::Options {
+                server: config.server.clone(),
+                intake: intake.clone(),
+                desk: desk.clone(),
+                access: access.clone(),
+                metrics,
+                stopping: stopping.clone(),
+            },
+        ));
+        let running = dispatch.clone();
+        let running = tokio::spawn(async move { running.run().await });
+        let sweeping = tokio::spawn(sweep(store, stopping.clone()));
+        Ok(Self {
+            address,
+            config,
+            registry,
+            access,
+            desk,
+            intake,
+            dispatch,
+            stopping,
+            serving,
+            running,
+            sweeping,
+        })
+    }
+
+    /// Where it listens; with the port that the system chose, if the configuration said 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it serves.
+    #[must_use]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Serves `config` in place of the present one, or keeps that. Address, store and runtime sizes take a
+    /// restart; the answer names those that differ.
+    ///
+    /// # Errors
+    /// Every section that can't serve; then nothing has changed.
+    pub async fn reload(&mut self, config: Config) -> Result<Vec<&'static str>, Vec<SetupError>> {
+        self.registry.reload(&config).await?;
+        self.access.replace(Authenticator::new(&config.keys));
+        let changed = self.config.needs_restart_for(&config);
+        self.config = config;
+        Ok(changed)
+    }
+
+    /// Takes nothing more, lets attempts end within the configured deadline, and writes out the store. Answers how
+    /// many attempts were still under way; they are made again after the next start.
+    ///
+    /// # Errors
+    /// The store's, when it could not be written out; what was acknowledged is in its journal all the same.
+    pub async fn stop(self) -> Result<usize, fanfare_store::engine::CommitError> {
+        self.stopping.cancel();
+        let _ = self.serving.await;
+        self.intake.close().await;
+        let left = self.dispatch.stop(self.config.server.shutdown_deadline).await;
+        let _ = self.running.await;
+        let _ = self.sweeping.await;
+        self.desk.store().close().await?;
+        Ok(left)
+    }
+}
+
+async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+    let options = EmbeddedOptions::at(&config.store.path);
+    let opened = tokio::task::spawn_blocking(move || EmbeddedEngine::open(options)).await;
+    let engine = match opened {
+        Ok(opened) => opened?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    Ok(Store::open(Arc::new(engine), Arc::clone(clock)).await?)
+}
+
+fn start_runtime(
+    config: &Config,
+    compile: CompileWith,
+    clock: Arc<dyn Clock>,
+) -> Result<Runtime, fanfare_runtime::StartError> {
+    let compiler = match compile {
+        CompileWith::Child(program, args) => Compiler::Child { program, args },
+        CompileWith::InProcess => Compiler::InProcess,
+    };
+    Runtime::start(RuntimeOptions::new(cache_dir(&config.store.path), compiler, clock))
+}
+
+/// Compiled plugins lie beside the store: they are this machine's, and may be deleted at any time.
+fn cache_dir(store: &Path) -> PathBuf {
+    store.join("compiled")
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn sweep(store: Store, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if let Err(error) = store.sweep_claims(SWEEP_STEPS).await {
+            tracing::warn!(error = %error, "old claims could not be swept");
+        }
+    }
+}
