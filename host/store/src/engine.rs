@@ -97,7 +97,8 @@ impl Transaction {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let conditions: usize = self.preconditions.iter().map(|condition| condition.key().len()).sum();
-        let changes: usize = self.changes.iter().map(|change| change.key().len() + change.value_bytes()).sum();
+        let changes: usize =
+            self.changes.iter().map(|change| change.key().len() + change.value_bytes()).sum();
         conditions + changes
     }
 
@@ -109,7 +110,8 @@ impl Transaction {
         let invalid = |text: String| Err(CommitError::Invalid(text));
         let mut shard = None;
         for key in self.keys() {
-            let Some(of_key) = key.first_chunk::<2>().filter(|prefix| u16::from_be_bytes(**prefix) < Shard::COUNT)
+            let Some(of_key) =
+                key.first_chunk::<2>().filter(|prefix| u16::from_be_bytes(**prefix) < Shard::COUNT)
             else {
                 return invalid("a key does not begin with the two bytes of its shard".to_owned());
             };
@@ -252,14 +254,19 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
     /// At most `limit` records with keys in `range`, in the order of `direction`.
     ///
     /// It is no snapshot: each key is seen as it was at some moment between the call and the answer.
-    fn scan(&self, range: Range<Key>, limit: usize, direction: Direction) -> Pending<Result<Page, ReadError>>;
+    fn scan(&self, range: Range<Key>, limit: usize, direction: Direction)
+    -> Pending<Result<Page, ReadError>>;
 
     /// Commits transactions; durable when the future is ready, with one result for each.
     ///
     /// They are queued in the order of the *calls*, before this returns and whether or not the future is
     /// polled; their preconditions are checked in that order, also against what the same group writes. All
     /// transactions of one call become durable together.
-    fn commit(&self, class: Class, transactions: Vec<Transaction>) -> Pending<Vec<Result<Version, CommitError>>>;
+    fn commit(
+        &self,
+        class: Class,
+        transactions: Vec<Transaction>,
+    ) -> Pending<Vec<Result<Version, CommitError>>>;
 
     /// What it can take, and what it promises.
     fn ceilings(&self) -> Ceilings;

@@ -102,7 +102,12 @@ impl Engine for MemoryEngine {
         Box::pin(ready(Ok(records)))
     }
 
-    fn scan(&self, range: Range<Key>, limit: usize, direction: Direction) -> Pending<Result<Page, ReadError>> {
+    fn scan(
+        &self,
+        range: Range<Key>,
+        limit: usize,
+        direction: Direction,
+    ) -> Pending<Result<Page, ReadError>> {
         if range.start >= range.end {
             return Box::pin(ready(Ok(Page::new())));
         }
