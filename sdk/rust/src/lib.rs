@@ -32,6 +32,7 @@ extern crate self as fanfare_sdk;
 
 mod attempt;
 pub mod crypto;
+pub mod encode;
 mod http;
 pub mod log;
 pub mod manifest;
@@ -39,6 +40,7 @@ mod outcome;
 mod plan;
 mod settings;
 pub mod smtp;
+pub mod time;
 
 #[macro_use]
 mod macros;

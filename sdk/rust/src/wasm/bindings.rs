@@ -22,7 +22,7 @@ pub mod channel {
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_channel",
-        runtime_path: "::fanfare_sdk::__private::wit_bindgen",
+        runtime_path: "::fanfare_sdk::__private::wit_bindgen::rt",
     });
 }
 
@@ -37,6 +37,6 @@ pub mod router {
         },
         pub_export_macro: true,
         export_macro_name: "export_router",
-        runtime_path: "::fanfare_sdk::__private::wit_bindgen",
+        runtime_path: "::fanfare_sdk::__private::wit_bindgen::rt",
     });
 }

@@ -1,0 +1,189 @@
+//! A nested workspace of plugins, and what is built of it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cargo::{BuildError, cargo, run};
+use crate::section::pack;
+use crate::target::{TARGET, ensure};
+
+/// A component with its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The plugin's name.
+    pub name: String,
+    /// The packed file.
+    pub path: PathBuf,
+}
+
+/// A workspace with a lock file of its own, whose target folder is `target` inside it.
+#[derive(Debug)]
+pub struct Workspace {
+    root: PathBuf,
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+    crate_types: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    path: Option<PathBuf>,
+}
+
+impl Target {
+    /// The file that cargo makes of it, if it is a component.
+    fn component(&self, kind: &str) -> Option<String> {
+        let is_kind = self.kind.iter().any(|own| own == kind);
+        let is_component = self.crate_types.iter().any(|own| own == "cdylib");
+        (is_kind && is_component).then(|| format!("{}.wasm", self.name.replace('-', "_")))
+    }
+}
+
+impl Workspace {
+    /// Reads the workspace at `root`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or its lock file does not fit.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, BuildError> {
+        let root = root.as_ref();
+        let root =
+            root.canonicalize().map_err(|source| BuildError::File { path: root.to_owned(), source })?;
+        let json = run(cargo(&root, &["metadata", "--no-deps", "--format-version", "1", "--locked"]))?;
+        let Metadata { packages } = serde_json::from_slice(&json)
+            .map_err(|error| BuildError::Metadata { path: root.clone(), why: error.to_string() })?;
+        Ok(Self { root, packages })
+    }
+
+    /// Builds every plugin, makes its manifest by its own test, and leaves the packed components in `out`.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`].
+    pub fn build(&self, out: &Path) -> Result<Vec<Built>, BuildError> {
+        ensure(&self.root)?;
+        run(self.compile(&["build", "--workspace", "--lib"]))?;
+        let mut test = cargo(&self.root, &["test", "--workspace", "--lib", "--locked", "fanfare_manifest"]);
+        test.env("CARGO_TARGET_DIR", self.root.join("target")).env("FANFARE_MANIFEST_DIR", out);
+        run(test)?;
+        let plugins = self.packages.iter().flat_map(|package| &package.targets);
+        let files = plugins.filter_map(|target| Some((target.name.clone(), target.component("cdylib")?)));
+        let mut built = Vec::new();
+        for (name, file) in files {
+            // Libraries are listed with underscores; a plugin's name is its crate's.
+            let name = self.crate_name(&name);
+            let manifest = read(&out.join(format!("{name}.manifest.json")))?;
+            built.push(self.pack_one(&name, &self.release().join(file), &manifest, out)?);
+        }
+        built.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(built)
+    }
+
+    /// Builds every example that is a component. Each gets the manifest `NAME.json` in `manifests`, or the one
+    /// called `default.json` with its own name put in for `NAME`.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`].
+    pub fn build_examples(&self, manifests: &Path, out: &Path) -> Result<Vec<Built>, BuildError> {
+        ensure(&self.root)?;
+        run(self.compile(&["build", "--workspace", "--examples"]))?;
+        let mut built = Vec::new();
+        for target in self.packages.iter().flat_map(|package| &package.targets) {
+            let Some(file) = target.component("example") else { continue };
+            let manifest = example_manifest(manifests, &target.name)?;
+            let from = self.release().join("examples").join(file);
+            built.push(self.pack_one(&target.name, &from, manifest.as_bytes(), out)?);
+        }
+        built.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(built)
+    }
+
+    /// The lines by which a build script tells cargo what the components are made of.
+    #[must_use]
+    pub fn rerun_lines(&self, also: &[&Path]) -> String {
+        let mut paths: BTreeSet<PathBuf> = also.iter().map(|path| path.to_path_buf()).collect();
+        paths.extend(["Cargo.toml", "Cargo.lock"].map(|file| self.root.join(file)));
+        for package in &self.packages {
+            let Some(folder) = package.manifest_path.parent() else { continue };
+            // A package at the root of its workspace has the target folder inside it, which changes with each build.
+            let parts = ["Cargo.toml", "src", "examples"].map(|part| folder.join(part));
+            paths.extend(parts.into_iter().filter(|path| path.exists()));
+            paths.extend(package.dependencies.iter().filter_map(|dependency| dependency.path.clone()));
+        }
+        paths.iter().fold(String::new(), |mut lines, path| {
+            let _ = writeln!(lines, "cargo:rerun-if-changed={}", path.display());
+            lines
+        })
+    }
+
+    fn release(&self) -> PathBuf {
+        self.root.join("target").join(TARGET).join("release")
+    }
+
+    fn crate_name(&self, library: &str) -> String {
+        let folder_of = |package: &Package| -> Option<String> {
+            let owns = package.targets.iter().any(|target| target.name == library);
+            let folder = package.manifest_path.parent()?.file_name()?.to_str()?.to_owned();
+            (owns && folder.replace('-', "_") == library.replace('-', "_")).then_some(folder)
+        };
+        self.packages.iter().find_map(folder_of).unwrap_or_else(|| library.to_owned())
+    }
+
+    fn compile(&self, what: &[&str]) -> std::process::Command {
+        let mut command = cargo(&self.root, what);
+        command.args(["--release", "--locked", "--target", TARGET]);
+        command.env("CARGO_TARGET_DIR", self.root.join("target"));
+        command
+    }
+
+    fn pack_one(&self, name: &str, from: &Path, manifest: &[u8], out: &Path) -> Result<Built, BuildError> {
+        let packed = pack(&read(from)?, manifest)
+            .map_err(|source| BuildError::Pack { path: from.to_owned(), source })?;
+        let path = out.join(format!("{name}.wasm"));
+        std::fs::write(&path, packed)
+            .map_err(|source| BuildError::File { path: path.clone(), source })?;
+        Ok(Built { name: name.to_owned(), path })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
+}
+
+fn example_manifest(folder: &Path, name: &str) -> Result<String, BuildError> {
+    let own = folder.join(format!("{name}.json"));
+    let path = if own.exists() { own } else { folder.join("default.json") };
+    let text = read(&path)?;
+    Ok(String::from_utf8_lossy(&text).replace("NAME", name))
+}
+
+/// A Rust expression: a slice of pairs, name and bytes, for `include!`.
+#[must_use]
+pub fn index(built: &[Built]) -> String {
+    let mut text = "&[\n".to_owned();
+    for Built { name, path } in built {
+        let _ = writeln!(text, "    ({name:?}, include_bytes!({:?}).as_slice()),", path.display().to_string());
+    }
+    text + "]\n"
+}
