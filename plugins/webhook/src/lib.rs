@@ -87,7 +87,10 @@ impl Channel for Webhook {
                 return Err(Fault::new("bad-header", format!("headers: {name} is set by the plugin itself")));
             }
             if value.contains(['\r', '\n', '\0']) {
-                return Err(Fault::new("bad-header", format!("headers: {name} has a line break in its value")));
+                return Err(Fault::new(
+                    "bad-header",
+                    format!("headers: {name} has a line break in its value"),
+                ));
             }
         }
         if self.content_type.is_empty() || self.content_type.contains(char::is_control) {
@@ -136,10 +139,7 @@ fn signed(request: Request, attempt: &Attempt) -> Result<Request, SendError> {
     }
 }
 
-fanfare_sdk::channel!(Webhook {
-    http: ["{settings.url}"],
-    secrets: [SECRET],
-});
+fanfare_sdk::channel!(Webhook { http: ["{settings.url}"], secrets: [SECRET] });
 
 #[cfg(test)]
 mod tests;

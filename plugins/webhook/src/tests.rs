@@ -99,7 +99,9 @@ fn faults_follow_the_status() {
 #[test]
 fn headers_that_can_not_be_sent_are_refused_by_name() {
     let check = |name: &str, value: &str| {
-        webhook(json!({ "url": "http://x", "headers": { name: value } })).check().map_err(|fault| fault.message)
+        webhook(json!({ "url": "http://x", "headers": { name: value } }))
+            .check()
+            .map_err(|fault| fault.message)
     };
     assert_eq!(check("x-ok", "1"), Ok(()));
     assert!(check("bad name", "1").unwrap_err().contains("bad name"));

@@ -58,10 +58,12 @@ pub enum BuildError {
 
 /// Variables of cargo that say where crates come from and how output looks; the inner build needs them as well.
 const KEPT: &[&str] = &["CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_BUILD_JOBS", "CARGO_INCREMENTAL"];
-const KEPT_PREFIXES: &[&str] = &["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
+const KEPT_PREFIXES: &[&str] =
+    &["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
 /// Variables by which the outer build steers its own compilers, and with which the inner one would be linted,
 /// instrumented, or built for another target.
-const DROPPED: &[&str] = &["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC"];
+const DROPPED: &[&str] =
+    &["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC"];
 const DROPPED_PREFIXES: &[&str] = &["CARGO_", "CLIPPY_", "DEP_", "RUSTC_LINKER", "NEXTEST"];
 
 /// `cargo ARGS` in `folder`, with nothing of the outer build about it.
@@ -116,7 +118,9 @@ mod tests {
 
     #[test]
     fn what_finds_crates_and_compilers_goes_in() {
-        for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_MAKEFLAGS", "PATH", "RUSTUP_TOOLCHAIN", "RUSTC"] {
+        for name in
+            ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_MAKEFLAGS", "PATH", "RUSTUP_TOOLCHAIN", "RUSTC"]
+        {
             assert!(!is_dropped(OsStr::new(name)), "{name}");
         }
     }

@@ -33,6 +33,7 @@ struct Metadata {
 
 #[derive(Debug, Deserialize)]
 struct Package {
+    name: String,
     manifest_path: PathBuf,
     targets: Vec<Target>,
     dependencies: Vec<Dependency>,
@@ -86,14 +87,13 @@ impl Workspace {
         let mut test = cargo(&self.root, &["test", "--workspace", "--lib", "--locked", "fanfare_manifest"]);
         test.env("CARGO_TARGET_DIR", self.root.join("target")).env("FANFARE_MANIFEST_DIR", out);
         run(test)?;
-        let plugins = self.packages.iter().flat_map(|package| &package.targets);
-        let files = plugins.filter_map(|target| Some((target.name.clone(), target.component("cdylib")?)));
         let mut built = Vec::new();
-        for (name, file) in files {
-            // Libraries are listed with underscores; a plugin's name is its crate's.
-            let name = self.crate_name(&name);
-            let manifest = read(&out.join(format!("{name}.manifest.json")))?;
-            built.push(self.pack_one(&name, &self.release().join(file), &manifest, out)?);
+        for package in &self.packages {
+            let Some(file) = package.targets.iter().find_map(|target| target.component("cdylib")) else {
+                continue;
+            };
+            let manifest = read(&out.join(format!("{}.manifest.json", package.name)))?;
+            built.push(self.pack_one(&package.name, &self.release().join(file), &manifest, out)?);
         }
         built.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(built)
@@ -141,15 +141,6 @@ impl Workspace {
         self.root.join("target").join(TARGET).join("release")
     }
 
-    fn crate_name(&self, library: &str) -> String {
-        let folder_of = |package: &Package| -> Option<String> {
-            let owns = package.targets.iter().any(|target| target.name == library);
-            let folder = package.manifest_path.parent()?.file_name()?.to_str()?.to_owned();
-            (owns && folder.replace('-', "_") == library.replace('-', "_")).then_some(folder)
-        };
-        self.packages.iter().find_map(folder_of).unwrap_or_else(|| library.to_owned())
-    }
-
     fn compile(&self, what: &[&str]) -> std::process::Command {
         let mut command = cargo(&self.root, what);
         command.args(["--release", "--locked", "--target", TARGET]);
@@ -161,8 +152,7 @@ impl Workspace {
         let packed = pack(&read(from)?, manifest)
             .map_err(|source| BuildError::Pack { path: from.to_owned(), source })?;
         let path = out.join(format!("{name}.wasm"));
-        std::fs::write(&path, packed)
-            .map_err(|source| BuildError::File { path: path.clone(), source })?;
+        std::fs::write(&path, packed).map_err(|source| BuildError::File { path: path.clone(), source })?;
         Ok(Built { name: name.to_owned(), path })
     }
 }
@@ -183,7 +173,8 @@ fn example_manifest(folder: &Path, name: &str) -> Result<String, BuildError> {
 pub fn index(built: &[Built]) -> String {
     let mut text = "&[\n".to_owned();
     for Built { name, path } in built {
-        let _ = writeln!(text, "    ({name:?}, include_bytes!({:?}).as_slice()),", path.display().to_string());
+        let _ =
+            writeln!(text, "    ({name:?}, include_bytes!({:?}).as_slice()),", path.display().to_string());
     }
     text + "]\n"
 }

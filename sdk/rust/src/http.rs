@@ -273,14 +273,20 @@ mod tests {
         for odd in ["soon", "-1", "1.5", ""] {
             assert_eq!(response(503, &[("retry-after", odd)]).retry_after_ms(), None, "{odd}");
         }
-        assert_eq!(response(503, &[("retry-after", "18446744073709551615")]).retry_after_ms(), Some(u64::MAX));
+        assert_eq!(
+            response(503, &[("retry-after", "18446744073709551615")]).retry_after_ms(),
+            Some(u64::MAX)
+        );
     }
 
     #[test]
     fn retry_after_counts_only_where_another_try_makes_sense() {
         let _host = Host::new();
         let header = [("retry-after", "5")];
-        assert!(matches!(response(429, &header).receipt(), Err(SendError::RetryAfter { delay_ms: 5_000, .. })));
+        assert!(matches!(
+            response(429, &header).receipt(),
+            Err(SendError::RetryAfter { delay_ms: 5_000, .. })
+        ));
         assert!(matches!(response(400, &header).receipt(), Err(SendError::Permanent(_))));
     }
 

@@ -137,7 +137,10 @@ impl Manifest {
     pub fn check(&self) -> Result<(), String> {
         let slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        if !(1..=64).contains(&self.name.len()) || !self.name.chars().all(slug) || !self.name.starts_with(first) {
+        if !(1..=64).contains(&self.name.len())
+            || !self.name.chars().all(slug)
+            || !self.name.starts_with(first)
+        {
             return Err(format!("the name {:?} is not 1 to 64 of a-z, 0-9, - and _", self.name));
         }
         if self.description.trim().is_empty() {
@@ -228,7 +231,9 @@ mod tests {
         assert!(refused(Manifest::of::<Room>(Kind::Channel, "A b", "1.0.0", "d")).contains("name"));
         assert!(refused(Manifest::of::<Room>(Kind::Channel, "a", "1.0.0", " ")).contains("description"));
         assert!(refused(Manifest::of::<String>(Kind::Channel, "a", "1.0.0", "d")).contains("object"));
-        assert!(refused(Manifest::of::<Room>(Kind::Router, "a", "1.0.0", "d").secrets(["x"])).contains("router"));
+        assert!(
+            refused(Manifest::of::<Room>(Kind::Router, "a", "1.0.0", "d").secrets(["x"])).contains("router")
+        );
         assert!(refused(room().http(["{settings.uri}"])).contains("names a setting"));
         assert!(refused(room().cpu_ms(0)).contains("cpu_ms"));
     }

@@ -37,12 +37,7 @@ pub(crate) fn smtp_send(message: Message) -> Result<Reply, SmtpError> {
     })
 }
 
-pub(crate) fn hmac(
-    secret: &str,
-    format: KeyFormat,
-    hash: Hash,
-    data: &[u8],
-) -> Result<Vec<u8>, CryptoError> {
+pub(crate) fn hmac(secret: &str, format: KeyFormat, hash: Hash, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
     let text = testing::with(|script| script.secrets.get(secret).cloned())
         .ok_or_else(|| CryptoError::NoSecret(format!("the test has no secret {secret:?}")))?;
     let bad = || CryptoError::BadKey(format!("the secret {secret:?} is no key of this format"));

@@ -45,12 +45,7 @@ pub(crate) fn smtp_send(message: Message) -> Result<Reply, SmtpError> {
     wit::smtp::send(&message.into()).map(Into::into).map_err(Into::into)
 }
 
-pub(crate) fn hmac(
-    secret: &str,
-    format: KeyFormat,
-    hash: Hash,
-    data: &[u8],
-) -> Result<Vec<u8>, CryptoError> {
+pub(crate) fn hmac(secret: &str, format: KeyFormat, hash: Hash, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
     wit::crypto::hmac(secret, format.into(), hash.into(), data).map_err(Into::into)
 }
 
