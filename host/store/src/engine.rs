@@ -191,7 +191,7 @@ impl Ceilings {
     /// The ceilings of both engines here: what fits the one that tests use fits the one that serves.
     #[must_use]
     pub const fn common(durability: Durability) -> Self {
-        Self { value_bytes_max: 1 << 20, transaction_bytes_max: 8 << 20, durability }
+        Self { value_bytes_max: 1 << 20, transaction_bytes_max: 32 << 20, durability }
     }
 }
 

@@ -4,5 +4,22 @@
 //! one inside the binary (a journal, and sled as its index), `memory` the plain one that tests compare it with.
 //! Above it are the layers: queue, claims, dead letters, history, statistics.
 
+mod accept;
+mod cursor;
 pub mod engine;
+mod history;
+mod keys;
+mod ledger;
 pub mod memory;
+mod records;
+mod store;
+
+pub use accept::{AcceptError, Acceptance, AcceptedItem, DedupClaim, IdempotencyClaim, NewNotification};
+pub use cursor::{BadCursor, Cursor};
+pub use history::{DeadLetter, DeadLetterFilter, EXAMINED_MAX, ListFilter, Listing};
+pub use keys::DueEntry;
+pub use ledger::{Cell, ChangeError, Changed, Durable, Ticket};
+pub use store::Store;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! Acceptance: one transaction for all notifications of a request and its claims, or none.
+//!
+//! Claims: an idempotency key gives the first answer again; a dedup key suppresses repetitions. Both are looked up
+//! first and guarded by preconditions, so that of two racing requests one sees the other. An expired
+//! claim counts as absent, and is written over.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fanfare_model::digest::Digest;
+use fanfare_model::fault::{Fault, code};
+use fanfare_model::id::{NotificationId, Shard};
+use fanfare_model::notification::Notification;
+use fanfare_model::state::NotificationState;
+use fanfare_model::time::Timestamp;
+
+use crate::engine::{Class, CommitError, Key, Precondition, ReadError, Record, Transaction};
+use crate::keys::{self, Kind};
+use crate::ledger::{Cell, Ledger, Writes};
+use crate::records::{self, DedupRecord, IdempotencyRecord};
+
+/// A notification that is to be accepted, with its first state.
+#[derive(Clone, Debug)]
+pub struct NewNotification {
+    /// What the client submitted.
+    pub notification: Arc<Notification>,
+    /// Its deliveries and trace.
+    pub state: NotificationState,
+    /// Set when repetitions are to be suppressed.
+    pub dedup: Option<DedupClaim>,
+}
+
+/// A dedup key, digested together with the API key that it belongs to.
+#[derive(Clone, Debug)]
+pub struct DedupClaim {
+    /// The digest.
+    pub key: Digest,
+    /// How long repetitions are suppressed.
+    pub window: Duration,
+}
+
+/// An idempotency key, digested together with the API key that it belongs to.
+pub struct IdempotencyClaim {
+    /// The digest.
+    pub key: Digest,
+    /// The digest of the request's body.
+    pub body: Digest,
+    /// How long the answer is kept.
+    pub keep: Duration,
+    /// Makes the answer that is kept, of the states as they were accepted.
+    pub answer: Box<dyn Fn(&[&NotificationState]) -> Vec<u8> + Send + Sync>,
+}
+
+impl std::fmt::Debug for IdempotencyClaim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IdempotencyClaim").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// A notification that is on disk.
+#[derive(Clone, Debug)]
+pub struct AcceptedItem {
+    /// Its state.
+    pub cell: Cell,
+    /// What was submitted.
+    pub notification: Arc<Notification>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Acceptance {
+    /// It is on disk.
+    Fresh {
+        /// One for each notification, in order.
+        items: Vec<AcceptedItem>,
+        /// The answer that was kept, when there was an idempotency claim.
+        answer: Option<Vec<u8>>,
+    },
+    /// The same request was accepted before.
+    Replayed {
+        /// Its answer.
+        answer: Vec<u8>,
+    },
+}
+
+/// Why a request was not accepted; nothing of it was stored.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AcceptError {
+    /// The idempotency key was used with another body.
+    #[error("the idempotency key was used with another body")]
+    IdempotencyMismatch,
+    /// A request with this idempotency key is under way.
+    #[error("a request with this idempotency key is under way")]
+    IdempotencyInFlight,
+    /// The commit failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The claims can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Idempotency keys of requests that are under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InFlight(Arc<Mutex<HashSet<Digest>>>);
+
+/// Lets go of the key. Acceptance runs to its end on a task of its own (`Store::accept`), so this is never
+/// dropped before the commit is resolved.
+struct Held(InFlight, Digest);
+
+impl InFlight {
+    fn hold(&self, key: Digest) -> Result<Held, AcceptError> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.insert(key) { Ok(Held(self.clone(), key)) } else { Err(AcceptError::IdempotencyInFlight) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// Accepts all of `items`, or none.
+pub(crate) async fn accept(
+    ledger: &Arc<Ledger>,
+    in_flight: &InFlight,
+    now: Timestamp,
+    items: Vec<NewNotification>,
+    claim: Option<IdempotencyClaim>,
+) -> Result<Acceptance, AcceptError> {
+    let _held = claim.as_ref().map(|claim| in_flight.hold(claim.key)).transpose()?;
+    loop {
+        let mut found = Claims::read(ledger, &items, claim.as_ref()).await?;
+        if let Some(claim) = &claim
+            && let Some(answer) = found.replay(claim, now)?
+        {
+            return Ok(Acceptance::Replayed { answer });
+        }
+        let mut writes = Writes::default();
+        let states: Vec<NotificationState> =
+            items.iter().map(|item| found.decide(item, now, &mut writes)).collect::<Result<_, _>>()?;
+        for (item, state) in items.iter().zip(&states) {
+            writes.accept(&item.notification, state);
+        }
+        let answer = claim.as_ref().map(|claim| {
+            let answer = (claim.answer)(&states.iter().collect::<Vec<_>>());
+            found.keep(claim, &answer, now, &mut writes);
+            answer
+        });
+        let transaction = Transaction { preconditions: found.preconditions, changes: writes.into_changes() };
+        // In memory before the commit: from then on a list can name them, and nobody may load a second copy.
+        let cells: Vec<Cell> = states.into_iter().map(|state| ledger.insert(state)).collect();
+        let committed = ledger.engine.commit(Class::Intake, vec![transaction]).await.pop();
+        match committed.unwrap_or(Err(CommitError::Fatal("it gave no answer".to_owned()))) {
+            Err(CommitError::Conflict) => continue,
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+        let accepted = items.into_iter().zip(cells);
+        let items = accepted.map(|(item, cell)| AcceptedItem { cell, notification: item.notification });
+        return Ok(Acceptance::Fresh { items: items.collect(), answer });
+    }
+}
+
+/// The claims that a request meets, and what must not change until it commits.
+struct Claims {
+    records: HashMap<Key, Record>,
+    guarded: HashSet<Key>,
+    preconditions: Vec<Precondition>,
+    /// Dedup keys that this very request claims.
+    own: HashMap<Digest, NotificationId>,
+}
+
+impl Claims {
+    async fn read(
+        ledger: &Ledger,
+        items: &[NewNotification],
+        claim: Option<&IdempotencyClaim>,
+    ) -> Result<Self, ReadError> {
+        let dedup = items.iter().filter_map(|item| item.dedup.as_ref()).map(|claim| dedup_key(&claim.key));
+        let keys: Vec<Key> = dedup.chain(claim.map(|claim| idempotency_key(&claim.key))).collect();
+        let mut claims = Self {
+            records: HashMap::new(),
+            guarded: HashSet::new(),
+            preconditions: Vec::new(),
+            own: HashMap::new(),
+        };
+        // Most requests have none, and cost no read.
+        if !keys.is_empty() {
+            let records = ledger.engine.get_many(keys.clone()).await?;
+            let found = keys.into_iter().zip(records);
+            claims.records = found.filter_map(|(key, record)| Some((key, record?))).collect();
+        }
+        Ok(claims)
+    }
+
+    fn guard(&mut self, key: Key) {
+        if self.guarded.insert(key.clone()) {
+            let precondition = match self.records.get(&key) {
+                Some(record) => Precondition::Unchanged(key, record.version),
+                None => Precondition::Absent(key),
+            };
+            self.preconditions.push(precondition);
+        }
+    }
+
+    fn replay(&self, claim: &IdempotencyClaim, now: Timestamp) -> Result<Option<Vec<u8>>, AcceptError> {
+        let Some(record) = self.records.get(&idempotency_key(&claim.key)) else { return Ok(None) };
+        let kept: IdempotencyRecord<'_> = records::decode("claim", &record.value)?;
+        if kept.expires_at <= now.as_ms() {
+            return Ok(None);
+        }
+        if kept.body != *claim.body.as_bytes() {
+            return Err(AcceptError::IdempotencyMismatch);
+        }
+        Ok(Some(kept.answer.to_vec()))
+    }
+
+    /// The state with which `item` is stored: its own, or suppressed by an earlier one.
+    fn decide(
+        &mut self,
+        item: &NewNotification,
+        now: Timestamp,
+        writes: &mut Writes,
+    ) -> Result<NotificationState, ReadError> {
+        let Some(claim) = &item.dedup else { return Ok(item.state.clone()) };
+        let key = dedup_key(&claim.key);
+        self.guard(key.clone());
+        let first = match self.own.get(&claim.key) {
+            Some(first) => Some(*first),
+            None => self.claimed(&key, now)?,
+        };
+        if let Some(first) = first {
+            let mut state = item.state.clone();
+            state.deliveries.clear();
+            let message = format!("a repetition of {first}, inside its dedup window");
+            state.suppress(Fault::new(code::DUPLICATE, message), Some(first), now);
+            return Ok(state);
+        }
+        let id = item.state.id;
+        self.own.insert(claim.key, id);
+        let record = DedupRecord { id: id.to_bytes(), expires_at: now.plus(claim.window).as_ms() };
+        writes.put(key, records::encode(&record));
+        Ok(item.state.clone())
+    }
+
+    fn claimed(&self, key: &Key, now: Timestamp) -> Result<Option<NotificationId>, ReadError> {
+        let Some(record) = self.records.get(key) else { return Ok(None) };
+        let claim: DedupRecord = records::decode("claim", &record.value)?;
+        Ok((claim.expires_at > now.as_ms()).then(|| NotificationId::from_bytes(claim.id)))
+    }
+
+    fn keep(&mut self, claim: &IdempotencyClaim, answer: &[u8], now: Timestamp, writes: &mut Writes) {
+        let key = idempotency_key(&claim.key);
+        self.guard(key.clone());
+        let expires_at = now.plus(claim.keep).as_ms();
+        let record = IdempotencyRecord { body: *claim.body.as_bytes(), expires_at, answer };
+        writes.put(key, records::encode(&record));
+    }
+}
+
+fn dedup_key(digest: &Digest) -> Key {
+    keys::claim(Shard::EMBEDDED, Kind::Dedup, digest)
+}
+
+fn idempotency_key(digest: &Digest) -> Key {
+    keys::claim(Shard::EMBEDDED, Kind::Idempotency, digest)
+}

@@ -1,0 +1,26 @@
+//! Records of claims and dead letters.
+
+use serde::{Deserialize, Serialize};
+
+/// Who used an idempotency key, with what body, and what was answered.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IdempotencyRecord<'a> {
+    pub(crate) body: [u8; 32],
+    pub(crate) expires_at: u64,
+    pub(crate) answer: &'a [u8],
+}
+
+/// Which notification suppresses repetitions.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DedupRecord {
+    pub(crate) id: [u8; 16],
+    pub(crate) expires_at: u64,
+}
+
+/// What filters ask of a dead letter.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DeadRecord<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) code: &'a str,
+    pub(crate) event_type: &'a str,
+}
