@@ -1,67 +1,144 @@
-//! `console`: one line in the gateway's log for each notification. For a first look; it reaches nothing.
+//! `coolsms`: Korean text messages through CoolSMS, which is SOLAPI's v4 API (docs.solapi.com, "Send a message").
+//!
+//! A text of up to 90 EUC-KR bytes goes as SMS, a longer one as LMS, cut at 2,000. Requests are signed by the host's
+//! `crypto` with the secret `api-secret`; the salt is delivery and attempt, because the API refuses one that it has seen.
 
+mod answer;
+mod text;
+
+use fanfare_sdk::crypto::{Hash, KeyFormat};
 use fanfare_sdk::prelude::*;
+use fanfare_sdk::{encode, time};
 
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct Console {
-    /// A word before each line.
-    prefix: Option<String>,
+use text::{LMS_BYTES_MAX, SMS_BYTES_MAX, SUBJECT_BYTES_MAX};
+
+/// The secret that signs.
+const SECRET: &str = "api-secret";
+const API: &str = "https://api.solapi.com";
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CoolSms {
+    /// The API key; the secret that belongs to it is `api-secret`.
+    api_key: String,
+    /// The sender's number, registered with the provider.
+    from: String,
+    /// Who receives what carries no number of its own.
+    to: Option<String>,
+    /// Where the API is.
+    #[serde(default = "api")]
+    base_url: String,
 }
 
-impl Channel for Console {
+fn api() -> String {
+    API.to_owned()
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Message {
+    to: String,
+    from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    text: String,
+    r#type: &'static str,
+    /// What was changed to make it fit, for people.
+    #[serde(skip)]
+    remarks: Vec<String>,
+}
+
+impl Channel for CoolSms {
     fn send(&self, attempt: &Attempt) -> Result<Receipt, SendError> {
-        log::info(self.line(attempt));
-        Ok(Receipt::new())
+        let message = self.message(attempt)?;
+        let url = format!("{}/messages/v4/send", self.base_url.trim_end_matches('/'));
+        let response = Request::post(url)
+            .header("authorization", self.authorization(attempt)?)
+            .json(&json!({ "message": message }))
+            .send()?;
+        let mut receipt = answer::receipt(&response)?;
+        if !message.remarks.is_empty() {
+            receipt.detail = Some(message.remarks.join("; "));
+        }
+        Ok(receipt)
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        number("from", &self.from)?;
+        self.to.as_deref().map_or(Ok(String::new()), |to| number("to", to))?;
+        // It goes into a header whose parts are separated by commas.
+        if self.api_key.trim().is_empty()
+            || self.api_key.contains(|c: char| c.is_control() || ", =".contains(c))
+        {
+            return Err(Fault::new("bad-settings", "api_key: not a key as the provider's console shows it"));
+        }
+        Ok(())
     }
 }
 
-impl Console {
-    /// Everything on one line: what a submitter wrote must not look like lines of its own.
-    fn line(&self, attempt: &Attempt) -> String {
+impl CoolSms {
+    fn message(&self, attempt: &Attempt) -> Result<Message, Fault> {
+        let no_recipient = || {
+            let message = "the delivery carries no phone number, and the channel has no `to` in its settings";
+            Fault::new("no-recipient", message)
+        };
+        let to = attempt.address.as_deref().or(self.to.as_deref()).ok_or_else(no_recipient)?;
+        let (to, from) = (number("address", to)?, number("from", &self.from)?);
         let notification = &attempt.notification;
-        let mut words = vec![format!("[{}] {}", notification.priority.as_str(), notification.event_type)];
-        let recipient = attempt.address.as_ref().or(attempt.recipient.user.as_ref());
-        words.extend(recipient.map(|to| format!("to {to}")));
-        if notification.title().or(notification.body()).is_some() {
-            words.push(format!("| {}", notification.text().replace('\n', " | ")));
+        let whole = text::encodable(&notification.text());
+        if text::bytes(&whole.text) <= SMS_BYTES_MAX {
+            let remarks = remarks(whole.replaced, Vec::new());
+            return Ok(Message { to, from, subject: None, text: whole.text, r#type: "SMS", remarks });
         }
-        if let Some(prefix) = &self.prefix {
-            words.insert(0, prefix.clone());
-        }
-        words.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        // A long text has its title above it, so the text begins with the body.
+        let title = notification.title().map(text::encodable);
+        let body = notification.body().map_or(whole, text::encodable);
+        let cut = [
+            (text::bytes(&body.text) > LMS_BYTES_MAX).then_some("the text was cut to 2,000 bytes"),
+            title
+                .as_ref()
+                .is_some_and(|title| text::bytes(&title.text) > SUBJECT_BYTES_MAX)
+                .then_some("the subject was cut to 40 bytes"),
+        ];
+        let replaced = body.replaced + title.as_ref().map_or(0, |title| title.replaced);
+        let subject =
+            title.map(|title| text::cut(&title.text.replace('\n', " "), SUBJECT_BYTES_MAX).to_owned());
+        let text = text::cut(&body.text, LMS_BYTES_MAX).to_owned();
+        let remarks = remarks(replaced, cut.into_iter().flatten().collect());
+        Ok(Message { to, from, subject, text, r#type: "LMS", remarks })
+    }
+
+    /// `HMAC-SHA256` over date and salt, in hexadecimal.
+    fn authorization(&self, attempt: &Attempt) -> Result<String, SendError> {
+        let date = time::rfc3339(attempt.now_ms);
+        let salt = format!("{}{:04}", attempt.delivery_id.replace('-', ""), attempt.number);
+        let mac = crypto::hmac(SECRET, KeyFormat::Raw, Hash::Sha256, format!("{date}{salt}").as_bytes())?;
+        let signature = encode::hex(&mac);
+        Ok(format!("HMAC-SHA256 apiKey={}, date={date}, salt={salt}, signature={signature}", self.api_key))
     }
 }
 
-fanfare_sdk::channel!(Console);
+fn remarks(replaced: usize, cut: Vec<&str>) -> Vec<String> {
+    let replaced = (replaced > 0).then(|| format!("{replaced} characters that EUC-KR can't hold became ?"));
+    cut.into_iter().map(str::to_owned).chain(replaced).collect()
+}
+
+/// Digits alone, in the Korean form; +82 becomes the leading 0.
+fn number(setting: &str, text: &str) -> Result<String, Fault> {
+    let compact: String = text.chars().filter(|c| !" -.()".contains(*c)).collect();
+    let national = match compact.strip_prefix("+82") {
+        Some(rest) => format!("0{}", rest.trim_start_matches('0')),
+        None => compact,
+    };
+    if (4..=12).contains(&national.len()) && national.chars().all(|c| c.is_ascii_digit()) {
+        return Ok(national);
+    }
+    let shown: String = text.chars().take(40).collect();
+    let message =
+        format!("{setting}: {shown:?} is no Korean phone number such as 01012345678 or +821012345678");
+    Err(Fault::new("bad-number", message))
+}
+
+fanfare_sdk::channel!(CoolSms { http: ["{settings.base_url}"], secrets: [SECRET] });
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use fanfare_sdk::testing::{Host, attempt};
-
-    #[test]
-    fn a_notification_is_one_line_in_the_log() {
-        let host = Host::new();
-        assert_eq!(Console::default().send(&attempt()), Ok(Receipt::new()));
-        let line = "[normal] payment.failed | Payment failed | Order 42 could not be charged.";
-        assert_eq!(host.log(), [(log::Level::Info, line.to_owned())]);
-    }
-
-    #[test]
-    fn prefix_and_recipient_are_shown_and_control_characters_are_not() {
-        let mut attempt = attempt();
-        attempt.address = Some("벨".to_owned());
-        attempt.notification.title = Some("a\r\nb\u{1b}[31m".to_owned());
-        attempt.notification.body = None;
-        let line = Console { prefix: Some("!".to_owned()) }.line(&attempt);
-        assert_eq!(line, "! [normal] payment.failed to 벨 | a  | b [31m");
-    }
-
-    #[test]
-    fn a_notification_without_text_shows_its_type() {
-        let mut attempt = attempt();
-        (attempt.notification.title, attempt.notification.body) = (None, None);
-        assert_eq!(Console::default().line(&attempt), "[normal] payment.failed");
-    }
-}
+mod tests;

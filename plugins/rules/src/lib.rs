@@ -1,67 +1,144 @@
-//! `console`: one line in the gateway's log for each notification. For a first look; it reaches nothing.
+//! `rules`: routing by declarative rules. What matches goes to these channels, and the rule's name is the reason.
+//!
+//! Rules are tried in order for each user that the notification names, or once where it names none; `mode` says whether
+//! the first match decides or all do. A user is reached through their own contact for a channel: where there is none
+//! nothing is sent there, and a note in the trace says so. A notification without users goes to the channels' own
+//! destinations. It decides from its arguments and settings alone, so that a decision can be replayed.
+
+mod data;
+mod delay;
+mod glob;
+mod time;
+mod when;
+
+use std::collections::BTreeSet;
 
 use fanfare_sdk::prelude::*;
 
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct Console {
-    /// A word before each line.
-    prefix: Option<String>,
+use delay::Delay;
+use when::{Facts, When};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    /// Tried in order.
+    rules: Vec<Rule>,
+    /// Whether the first match decides, or all do.
+    #[serde(default)]
+    mode: Mode,
 }
 
-impl Channel for Console {
-    fn send(&self, attempt: &Attempt) -> Result<Receipt, SendError> {
-        log::info(self.line(attempt));
-        Ok(Receipt::new())
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    #[default]
+    First,
+    All,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    /// The reason of its deliveries in the trace.
+    name: String,
+    /// Every condition has to hold; without any it always holds.
+    #[serde(default)]
+    when: When,
+    then: Then,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Then {
+    /// Where it goes; none for nowhere.
+    channels: Vec<String>,
+    /// Not before this long from now, such as `5m`.
+    #[serde(default)]
+    delay: Delay,
+    /// Replaces the channels' own destinations, and users' contacts.
+    address: Option<String>,
+}
+
+impl Router for Rules {
+    fn route(&self, notification: &Notification, people: &[Person], now_ms: u64) -> Result<Plan, Fault> {
+        let facts = Facts { notification, data: notification.data.parse(), now_ms };
+        let mut decision = Decision::default();
+        if people.is_empty() {
+            self.decide(&facts, None, &mut decision);
+        }
+        for person in people {
+            self.decide(&facts, Some(person), &mut decision);
+        }
+        Ok(decision.plan)
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let mut names = BTreeSet::new();
+        for rule in &self.rules {
+            if rule.name.trim().is_empty() {
+                return Err(Fault::new("bad-rule", "a rule has no name: the trace gives it as the reason"));
+            }
+            if !names.insert(&rule.name) {
+                return Err(Fault::new("bad-rule", format!("two rules are called {:?}", rule.name)));
+            }
+        }
+        Ok(())
     }
 }
 
-impl Console {
-    /// Everything on one line: what a submitter wrote must not look like lines of its own.
-    fn line(&self, attempt: &Attempt) -> String {
-        let notification = &attempt.notification;
-        let mut words = vec![format!("[{}] {}", notification.priority.as_str(), notification.event_type)];
-        let recipient = attempt.address.as_ref().or(attempt.recipient.user.as_ref());
-        words.extend(recipient.map(|to| format!("to {to}")));
-        if notification.title().or(notification.body()).is_some() {
-            words.push(format!("| {}", notification.text().replace('\n', " | ")));
+/// A plan in the making, and what is in it already: a second rule must not send the same again.
+#[derive(Default)]
+struct Decision {
+    plan: Plan,
+    seen: BTreeSet<(String, Option<String>, Option<String>)>,
+}
+
+impl Rules {
+    fn decide(&self, facts: &Facts<'_>, person: Option<&Person>, decision: &mut Decision) {
+        let user = person.and_then(|person| person.recipient.user.as_deref());
+        let mut matching = self.rules.iter().filter(|rule| rule.when.holds(facts, user)).peekable();
+        if matching.peek().is_none() {
+            let whom = user.map(|user| format!(" for user {user}")).unwrap_or_default();
+            decision.plan.notes.push(format!("no rule matches{whom}"));
         }
-        if let Some(prefix) = &self.prefix {
-            words.insert(0, prefix.clone());
+        let count = if self.mode == Mode::First { 1 } else { usize::MAX };
+        for rule in matching.take(count) {
+            rule.apply(person, decision);
         }
-        words.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }
 
-fanfare_sdk::channel!(Console);
+impl Rule {
+    fn apply(&self, person: Option<&Person>, decision: &mut Decision) {
+        let name = &self.name;
+        if self.then.channels.is_empty() {
+            decision.plan.notes.push(format!("rule {name} sends nothing"));
+        }
+        for channel in &self.then.channels {
+            let mut target = Target::new(channel, format!("rule {name}")).delay_ms(self.then.delay.ms);
+            if let Some(person) = person {
+                let user = person.recipient.user.as_deref().unwrap_or("?");
+                match (person.contact(channel), &self.then.address) {
+                    (Some(contact), _) => target = target.to(person, contact),
+                    (None, Some(_)) => target.user.clone_from(&person.recipient.user),
+                    (None, None) => {
+                        let note = format!("rule {name}: user {user} has no contact for channel {channel}");
+                        decision.plan.notes.push(note);
+                        continue;
+                    }
+                }
+            }
+            if self.then.address.is_some() {
+                target.address.clone_from(&self.then.address);
+            }
+            if decision.seen.insert((target.channel.clone(), target.user.clone(), target.address.clone())) {
+                decision.plan.targets.push(target);
+            }
+        }
+    }
+}
+
+fanfare_sdk::router!(Rules);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use fanfare_sdk::testing::{Host, attempt};
-
-    #[test]
-    fn a_notification_is_one_line_in_the_log() {
-        let host = Host::new();
-        assert_eq!(Console::default().send(&attempt()), Ok(Receipt::new()));
-        let line = "[normal] payment.failed | Payment failed | Order 42 could not be charged.";
-        assert_eq!(host.log(), [(log::Level::Info, line.to_owned())]);
-    }
-
-    #[test]
-    fn prefix_and_recipient_are_shown_and_control_characters_are_not() {
-        let mut attempt = attempt();
-        attempt.address = Some("벨".to_owned());
-        attempt.notification.title = Some("a\r\nb\u{1b}[31m".to_owned());
-        attempt.notification.body = None;
-        let line = Console { prefix: Some("!".to_owned()) }.line(&attempt);
-        assert_eq!(line, "! [normal] payment.failed to 벨 | a  | b [31m");
-    }
-
-    #[test]
-    fn a_notification_without_text_shows_its_type() {
-        let mut attempt = attempt();
-        (attempt.notification.title, attempt.notification.body) = (None, None);
-        assert_eq!(Console::default().line(&attempt), "[normal] payment.failed");
-    }
-}
+mod tests;
