@@ -5,7 +5,10 @@
 //! Above it are the layers: queue, claims, dead letters, history, statistics.
 
 mod accept;
+#[cfg(test)]
+mod contract;
 mod cursor;
+pub mod embedded;
 pub mod engine;
 mod history;
 mod keys;

@@ -1,0 +1,202 @@
+//! The committer: takes all that waits, decides, writes one frame, syncs once, and tells everyone.
+//!
+//! Preconditions are checked in the order of the calls, against, in this order: what the same group writes, the
+//! overlay, and the index. The index was read for it by the reader threads while the commit waited
+//! ([`super::queue::Lookups`]); that answer counts only while no overlay map was dropped since, and else it reads
+//! the index itself (the reasoning is in [`super::overlay`]). The committer is the only one who publishes, so what
+//! it finds can't change before it writes.
+//!
+//! `Unchanged(key, v)` holds when the key's current version is `v`; `Absent(key)` when it has none. A counter
+//! is resolved here, and the journal carries its sum: replaying it twice changes nothing.
+//!
+//! Nothing is visible before it is durable. A group that did not fit on the disk changed nothing at all; after a
+//! failed sync the engine takes no more writes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::format::FrameBuilder;
+use super::index::{INLINE_BYTES_MAX, Stored};
+use super::indexer::Indexer;
+use super::journal::{AppendError, Journal, Location, Position};
+use super::overlay::{Entry, Seen, State};
+use super::queue::{Lookups, Queue, Results, Submission};
+use super::shared::Shared;
+use crate::engine::{Change, CommitError, Key, Precondition, Transaction, Value, Version, counter};
+
+/// Runs until the queue is closed and empty.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    indexer: Arc<Indexer>,
+    journal: Journal,
+    frame: FrameBuilder,
+    sequence: u64,
+    /// Keys written by the group at hand; values lie at their offset in the frame.
+    written: HashMap<Key, Written>,
+}
+
+struct Written {
+    version: Version,
+    put: Option<(Value, u64)>,
+}
+
+/// What a key stands at.
+struct Current {
+    version: Version,
+    /// Absent where it is too large to be a counter.
+    value: Option<Value>,
+}
+
+impl Committer {
+    pub(crate) fn new(shared: Arc<Shared>, indexer: Arc<Indexer>, journal: Journal, sequence: u64) -> Self {
+        Self { shared, indexer, journal, frame: FrameBuilder::default(), sequence, written: HashMap::new() }
+    }
+
+    pub(crate) fn run(mut self, queue: &Queue) {
+        let mut group = Vec::new();
+        while queue.take_group(&mut group).is_some() {
+            self.indexer.wait_while_behind(&self.shared.health);
+            self.commit(&mut group);
+        }
+    }
+
+    fn commit(&mut self, group: &mut Vec<Submission>) {
+        self.frame.clear();
+        self.written.clear();
+        let before = self.sequence;
+        let mut answers = Vec::with_capacity(group.len());
+        for Submission { transactions, lookups, reply, .. } in group.drain(..) {
+            let decide =
+                |transaction: Result<Transaction, CommitError>| self.decide(transaction?, lookups.as_deref());
+            let results: Results = transactions.into_iter().map(decide).collect();
+            answers.push((reply, results));
+        }
+        if !self.frame.is_empty()
+            && let Err(error) = self.write()
+        {
+            self.sequence = before;
+            for (_, results) in &mut answers {
+                for result in results.iter_mut().filter(|result| result.is_ok()) {
+                    *result = Err(error.clone());
+                }
+            }
+        }
+        for (reply, results) in answers {
+            // A caller that went away does not want to know; its work is done all the same.
+            let _ = reply.send(results);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        transaction: Transaction,
+        lookups: Option<&Lookups>,
+    ) -> Result<Version, CommitError> {
+        if let Some(failure) = self.shared.health.failure() {
+            return Err(failure);
+        }
+        for condition in &transaction.preconditions {
+            let current = self.current(condition.key(), lookups)?;
+            let holds = match condition {
+                Precondition::Absent(_) => current.is_none(),
+                Precondition::Unchanged(_, version) => {
+                    current.is_some_and(|current| current.version == *version)
+                }
+            };
+            if !holds {
+                return Err(CommitError::Conflict);
+            }
+        }
+        if transaction.changes.is_empty() {
+            return Ok(Version(self.sequence));
+        }
+        // All sums are known before the first byte is written, so that a transaction can still fail whole.
+        let mut changes = transaction.changes;
+        for change in &mut changes {
+            if let Change::Add(key, n) = change {
+                let sum = self.sum(key, *n, lookups)?;
+                *change = Change::Put(std::mem::take(key), sum);
+            }
+        }
+        self.sequence += 1;
+        let version = Version(self.sequence);
+        self.frame.begin_transaction(version.0, changes.len());
+        for change in changes {
+            let (key, put) = match change {
+                Change::Put(key, value) => {
+                    let at = self.frame.put(&key, &value);
+                    (key, Some((value, at)))
+                }
+                Change::Delete(key) | Change::Add(key, _) => {
+                    self.frame.delete(&key);
+                    (key, None)
+                }
+            };
+            self.written.insert(key, Written { version, put });
+        }
+        Ok(version)
+    }
+
+    fn sum(&self, key: &Key, n: i64, lookups: Option<&Lookups>) -> Result<Value, CommitError> {
+        let now = match self.current(key, lookups)? {
+            None => 0,
+            Some(current) => counter(Some(current.value.as_deref().unwrap_or_default()))?,
+        };
+        Ok(Value::from(now.saturating_add(n).to_le_bytes()))
+    }
+
+    fn current(&self, key: &Key, lookups: Option<&Lookups>) -> Result<Option<Current>, CommitError> {
+        if let Some(Written { version, put }) = self.written.get(key) {
+            return Ok(put
+                .as_ref()
+                .map(|(value, _)| Current { version: *version, value: Some(value.clone()) }));
+        }
+        let drops = match self.shared.overlay.get(key) {
+            Seen::Here(Entry { state: State::Gone, .. }) => return Ok(None),
+            Seen::Here(Entry { version, state: State::Put { value, .. } }) => {
+                return Ok(Some(Current { version, value }));
+            }
+            Seen::Below { drops } => drops,
+        };
+        let looked_up = lookups.filter(|lookups| lookups.drops == drops).and_then(|lookups| lookups.get(key));
+        let indexed = match looked_up {
+            Some(indexed) => indexed,
+            None => self.shared.index.get(key).map_err(|error| self.shared.health.index_failed(&error))?,
+        };
+        Ok(indexed.map(|indexed| match indexed.value {
+            Stored::Inline { value, .. } => Current { version: indexed.version, value: Some(value) },
+            Stored::At(_) => Current { version: indexed.version, value: None },
+        }))
+    }
+
+    /// Makes the group durable, then visible.
+    fn write(&mut self) -> Result<(), CommitError> {
+        let length = self.frame.length();
+        let (segment, start, end) = match self.journal.append(&mut self.frame, self.sequence) {
+            Ok(place) => place,
+            Err(AppendError::Full(error)) => return Err(CommitError::Full(error.to_string())),
+            Err(AppendError::Fatal(error)) => {
+                return Err(self.shared.health.fail(format!("the journal can't be written: {error}")));
+            }
+        };
+        let entries = self.written.drain().map(|(key, written)| {
+            let state = match written.put {
+                None => State::Gone,
+                Some((value, at)) => {
+                    State::Put { at: locate(segment, start + at, &value), value: Some(value) }
+                }
+            };
+            (key, Entry { version: written.version, state })
+        });
+        let end = Position { segment, offset: end, sequence: self.sequence };
+        self.shared.overlay.publish(entries, end);
+        self.indexer.committed(length as u64);
+        Ok(())
+    }
+}
+
+/// Small values are checked by the index's own checksums, where they lie.
+fn locate(segment: u64, offset: u64, value: &Value) -> Location {
+    let crc = if value.len() > INLINE_BYTES_MAX { crc32fast::hash(value) } else { 0 };
+    Location { segment, offset, length: u32::try_from(value.len()).unwrap_or(u32::MAX), crc }
+}

@@ -1,0 +1,123 @@
+//! The indexer: moves the overlay into sled every few seconds, or every so many bytes of journal.
+//!
+//! It is the index's only writer. The journal has made everything durable already, so there is no hurry; what
+//! bounds the delay is memory, and the time that a replay would take. When it falls behind by
+//! [`FLUSHES_BEHIND_MAX`] flushes, the committer waits.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::index::IndexError;
+use super::shared::{Health, Shared};
+
+const FLUSHES_BEHIND_MAX: u64 = 4;
+
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Journal bytes that are in no frozen map yet.
+    bytes: u64,
+    since: Option<Instant>,
+    closing: bool,
+}
+
+/// Its schedule, shared with the committer.
+#[derive(Debug)]
+pub(crate) struct Indexer {
+    interval: Duration,
+    flush_bytes: u64,
+    backlog: Mutex<Backlog>,
+    changed: Condvar,
+}
+
+impl Indexer {
+    pub(crate) fn new(interval: Duration, flush_bytes: u64) -> Self {
+        Self { interval, flush_bytes, backlog: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Told by the committer after each frame.
+    pub(crate) fn committed(&self, bytes: u64) {
+        let mut backlog = self.lock();
+        let had = backlog.bytes;
+        backlog.bytes += bytes;
+        // Two wake-ups a flush: to start its clock, and when it has enough.
+        if had == 0 || (had < self.flush_bytes && backlog.bytes >= self.flush_bytes) {
+            backlog.since.get_or_insert_with(Instant::now);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Holds the committer while the index is far behind; a failure lets it go.
+    pub(crate) fn wait_while_behind(&self, health: &Health) {
+        let mut backlog = self.lock();
+        while backlog.bytes > self.flush_bytes.saturating_mul(FLUSHES_BEHIND_MAX)
+            && health.failure().is_none()
+        {
+            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Writes what is left, then ends.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Runs until it is closed or the index fails.
+    pub(crate) fn run(&self, shared: &Arc<Shared>) {
+        loop {
+            let closing = self.wait_until_due();
+            if let Err(error) = flush(shared) {
+                shared.health.index_failed(&error);
+                // The committer may wait for a flush that will not come.
+                self.changed.notify_all();
+                return;
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    /// Answers whether this flush is the last one.
+    fn wait_until_due(&self) -> bool {
+        let mut backlog = self.lock();
+        loop {
+            let waited = backlog.since.map(|since| since.elapsed());
+            let due =
+                waited.is_some_and(|waited| waited >= self.interval) || backlog.bytes >= self.flush_bytes;
+            if due || backlog.closing {
+                backlog.bytes = 0;
+                backlog.since = None;
+                self.changed.notify_all();
+                return backlog.closing;
+            }
+            backlog = match waited {
+                None => self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner),
+                Some(waited) => {
+                    let rest = self.interval.saturating_sub(waited);
+                    self.changed.wait_timeout(backlog, rest).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// Moves everything committed so far into the index, durably.
+pub(crate) fn flush(shared: &Shared) -> Result<(), IndexError> {
+    let Some((entries, covered)) = shared.overlay.freeze() else { return Ok(()) };
+    let started = Instant::now();
+    shared.index.apply(&entries, covered)?;
+    shared.index.flush()?;
+    let keys = entries.len();
+    // The last handle but the overlay's own, so that its memory goes with the overlay's.
+    drop(entries);
+    shared.overlay.drop_frozen();
+    shared.index.recycle_if_grown()?;
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(keys, took_ms, "index flushed");
+    Ok(())
+}

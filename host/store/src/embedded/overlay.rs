@@ -1,0 +1,200 @@
+//! What was committed and is not in the index yet: read first, written by the committer alone.
+//!
+//! Two maps: `active` takes new commits; `flushing` is the one that the indexer is writing, and does not change.
+//! Both hold tombstones. When the index has made `flushing` durable, the map is dropped and `drops` grows by
+//! one, under the same lock.
+//!
+//! `drops` is what makes an index lookup trustworthy. Say a lookup of a key was begun when `drops` stood at
+//! `d`, and the committer, which alone publishes, now finds the key in neither map while `drops` is still
+//! `d`. Let `w` be the last write of the key. `w` is not in the maps, so its map was dropped, and since `drops`
+//! has not moved since the lookup began, it was dropped before. Dropped means in the index. So the lookup saw `w`.
+//! If `drops` did move, the lookup is done again by the committer itself, which can't be overtaken.
+//!
+//! Values are kept until both maps hold more than the budget; beyond it only those small enough for the index
+//! are, and of the others their place in the journal. The number of keys is bounded by the committer, which waits
+//! when the indexer is far behind.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::{Bound, Range};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::index::INLINE_BYTES_MAX;
+use super::journal::{Location, Position};
+use crate::engine::{Direction, Key, Value, Version};
+
+/// What the last commit of a key left there.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) version: Version,
+    pub(crate) state: State,
+}
+
+/// A value, or that there is none any more.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Put { at: Location, value: Option<Value> },
+    Gone,
+}
+
+impl State {
+    fn value_bytes(&self) -> usize {
+        match self {
+            Self::Put { value: Some(value), .. } => value.len(),
+            Self::Put { value: None, .. } | Self::Gone => 0,
+        }
+    }
+}
+
+pub(crate) type Entries = BTreeMap<Key, Entry>;
+
+#[derive(Debug, Default)]
+struct Maps {
+    active: Entries,
+    active_bytes: usize,
+    flushing: Arc<Entries>,
+    flushing_bytes: usize,
+    covered: Position,
+    drops: u64,
+}
+
+/// The overlay.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    maps: RwLock<Maps>,
+    value_bytes_max: usize,
+}
+
+/// An entry, or that there is none and how many maps had been dropped then.
+pub(crate) enum Seen {
+    Here(Entry),
+    Below { drops: u64 },
+}
+
+impl Overlay {
+    pub(crate) fn new(value_bytes_max: usize, covered: Position) -> Self {
+        Self { maps: RwLock::new(Maps { covered, ..Maps::default() }), value_bytes_max }
+    }
+
+    /// No code of ours panics with the lock held; a map is whole between any two of its operations.
+    fn read(&self) -> RwLockReadGuard<'_, Maps> {
+        self.maps.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Maps> {
+        self.maps.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Seen {
+        let maps = self.read();
+        match maps.active.get(key).or_else(|| maps.flushing.get(key)) {
+            Some(entry) => Seen::Here(entry.clone()),
+            None => Seen::Below { drops: maps.drops },
+        }
+    }
+
+    /// Those of `keys` that it does not hold, and how many maps had been dropped then.
+    pub(crate) fn lacking<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> (Vec<Key>, u64) {
+        let maps = self.read();
+        let lacks = |key: &&Key| !maps.active.contains_key(*key) && !maps.flushing.contains_key(*key);
+        (keys.filter(lacks).cloned().collect(), maps.drops)
+    }
+
+    /// Takes what a frame made durable, up to the journal's new end.
+    pub(crate) fn publish(&self, entries: impl Iterator<Item = (Key, Entry)>, end: Position) {
+        let mut maps = self.write();
+        for (key, mut entry) in entries {
+            if let State::Put { value, .. } = &mut entry.state {
+                let crowded = maps.active_bytes + maps.flushing_bytes > self.value_bytes_max;
+                if crowded && value.as_ref().is_some_and(|value| value.len() > INLINE_BYTES_MAX) {
+                    *value = None;
+                }
+            }
+            maps.active_bytes += entry.state.value_bytes();
+            if let Some(old) = maps.active.insert(key, entry) {
+                maps.active_bytes -= old.state.value_bytes();
+            }
+        }
+        maps.covered = end;
+    }
+
+    /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new.
+    pub(crate) fn freeze(&self) -> Option<(Arc<Entries>, Position)> {
+        let mut maps = self.write();
+        if maps.active.is_empty() {
+            return None;
+        }
+        let entries = Arc::new(std::mem::take(&mut maps.active));
+        maps.flushing = entries.clone();
+        maps.flushing_bytes = std::mem::take(&mut maps.active_bytes);
+        Some((entries, maps.covered))
+    }
+
+    /// Forgets the frozen map, which the index now holds.
+    pub(crate) fn drop_frozen(&self) {
+        let frozen = {
+            let mut maps = self.write();
+            maps.drops += 1;
+            maps.flushing_bytes = 0;
+            std::mem::take(&mut maps.flushing)
+        };
+        // Freeing many values takes a while, so it happens with the lock released.
+        drop(frozen);
+    }
+
+    /// At most `limit` entries of a range, tombstones included, and whether these are all.
+    pub(crate) fn page(
+        &self,
+        range: &Range<Key>,
+        limit: usize,
+        direction: Direction,
+    ) -> (Vec<(Key, Entry)>, bool) {
+        let maps = self.read();
+        let bounds = (Bound::Included(range.start.as_slice()), Bound::Excluded(range.end.as_slice()));
+        let active = maps.active.range::<[u8], _>(bounds);
+        let flushing = maps.flushing.range::<[u8], _>(bounds);
+        let mut page = Vec::new();
+        match direction {
+            Direction::Forward => merge(active.peekable(), flushing.peekable(), direction, limit, &mut page),
+            Direction::Backward => {
+                merge(active.rev().peekable(), flushing.rev().peekable(), direction, limit, &mut page);
+            }
+        }
+        let complete = page.len() <= limit;
+        page.truncate(limit);
+        (page, complete)
+    }
+}
+
+/// Whether `left` comes first in the direction of a scan.
+pub(crate) fn before(left: &[u8], right: &[u8], direction: Direction) -> bool {
+    match direction {
+        Direction::Forward => left < right,
+        Direction::Backward => left > right,
+    }
+}
+
+/// Merges two ordered runs, the upper hiding the lower; collects one more than `limit`, to know whether there is.
+fn merge<'a>(
+    mut upper: Peekable<impl Iterator<Item = (&'a Key, &'a Entry)>>,
+    mut lower: Peekable<impl Iterator<Item = (&'a Key, &'a Entry)>>,
+    direction: Direction,
+    limit: usize,
+    page: &mut Vec<(Key, Entry)>,
+) {
+    while page.len() <= limit {
+        let taken = match (upper.peek(), lower.peek()) {
+            (Some((above, _)), Some((below, _))) if above == below => {
+                lower.next();
+                upper.next()
+            }
+            (Some((above, _)), Some((below, _))) if before(below, above, direction) => lower.next(),
+            (Some(_), _) => upper.next(),
+            (None, _) => lower.next(),
+        };
+        match taken {
+            Some((key, entry)) => page.push((key.clone(), entry.clone())),
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the engine's threads share, and how they tell each other that the engine failed.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::index::{Index, IndexError, Indexed, Stored};
+use super::journal::Segments;
+use super::overlay::{Overlay, Seen, State};
+use crate::engine::{CommitError, Key, ReadError, Record, Version};
+
+/// Everything below the engine's surface.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) overlay: Overlay,
+    pub(crate) index: Index,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) health: Health,
+}
+
+/// Whether the engine can still write. It fails once, and for good.
+#[derive(Debug)]
+pub(crate) struct Health {
+    failure: OnceLock<String>,
+    index_broken: AtomicBool,
+    /// Its presence makes the next start build the index anew.
+    pub(crate) rebuild_marker: PathBuf,
+}
+
+impl Health {
+    pub(crate) fn new(rebuild_marker: PathBuf) -> Self {
+        Self { failure: OnceLock::new(), index_broken: AtomicBool::new(false), rebuild_marker }
+    }
+
+    pub(crate) fn failure(&self) -> Option<CommitError> {
+        self.failure.get().cloned().map(CommitError::Fatal)
+    }
+
+    pub(crate) fn index_is_broken(&self) -> bool {
+        self.index_broken.load(Ordering::Acquire)
+    }
+
+    /// The journal can't be written any more.
+    pub(crate) fn fail(&self, why: String) -> CommitError {
+        if self.failure.set(why.clone()).is_ok() {
+            tracing::error!(error = %why, "store failed; it takes no more writes");
+        }
+        self.failure().unwrap_or(CommitError::Fatal(why))
+    }
+
+    /// The index can't be used any more; the journal has it all, so the next start builds it anew.
+    pub(crate) fn index_failed(&self, error: &IndexError) -> CommitError {
+        self.index_broken.store(true, Ordering::Release);
+        if let Err(error) = std::fs::write(&self.rebuild_marker, b"") {
+            tracing::error!(error = %error, "rebuild marker not written; remove the index by hand");
+        }
+        self.fail(format!("{error}; the next start builds it again from the journal"))
+    }
+}
+
+impl Shared {
+    /// The record of a key, from wherever it is. Blocks on the disk.
+    pub(crate) fn read(&self, key: &Key) -> Result<Option<Record>, ReadError> {
+        match self.overlay.get(key) {
+            Seen::Here(entry) => self.record_of(entry.version, entry.state),
+            Seen::Below { .. } => {
+                let indexed = self.index.get(key).map_err(|error| self.unreadable(&error))?;
+                indexed.map(|indexed| self.load(indexed)).transpose()
+            }
+        }
+    }
+
+    pub(crate) fn record_of(&self, version: Version, state: State) -> Result<Option<Record>, ReadError> {
+        let value = match state {
+            State::Gone => return Ok(None),
+            State::Put { value: Some(value), .. } => value,
+            State::Put { at, value: None } => self.segments.read(at)?,
+        };
+        Ok(Some(Record { value, version }))
+    }
+
+    pub(crate) fn load(&self, indexed: Indexed) -> Result<Record, ReadError> {
+        let value = match indexed.value {
+            Stored::Inline { value, .. } => value,
+            Stored::At(at) => self.segments.read(at)?,
+        };
+        Ok(Record { value, version: indexed.version })
+    }
+
+    pub(crate) fn unreadable(&self, error: &IndexError) -> ReadError {
+        ReadError(self.health.index_failed(error).to_string())
+    }
+}

@@ -1,0 +1,261 @@
+//! What a start makes of what the last run left.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::super::format::{FORMAT, HEADER_BYTES};
+use super::super::{EmbeddedEngine, OpenError};
+use super::{crashed, flush, open, options};
+use crate::contract::{change, commit, put, text};
+use crate::engine::{Change, Class, Engine, Transaction};
+
+fn segments(path: &std::path::Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(path.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let large = "x".repeat(900);
+    commit(&engine, change(vec![put("a", "1"), put("large", &large), put("gone", "1")])).await.unwrap();
+    flush(&engine);
+    commit(&engine, change(vec![put("b", "2"), Change::Delete(crate::contract::key("gone"))])).await.unwrap();
+    let crash = crashed(directory.path());
+    drop(engine);
+    for (path, replayed) in [(directory.path(), 0), (crash.path(), 1)] {
+        let engine = open(path);
+        assert_eq!(engine.recovery().frames_replayed, replayed);
+        assert_eq!(text(&engine, "a").await.as_deref(), Some("1"));
+        assert_eq!(text(&engine, "b").await.as_deref(), Some("2"));
+        assert_eq!(text(&engine, "large").await.as_ref(), Some(&large));
+        assert_eq!(text(&engine, "gone").await, None);
+    }
+}
+
+#[tokio::test]
+async fn versions_go_on_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let before = commit(&engine, change(vec![put("a", "1")])).await.unwrap();
+    drop(engine);
+    let engine = open(directory.path());
+    assert!(commit(&engine, change(vec![put("a", "2")])).await.unwrap() > before);
+}
+
+#[tokio::test]
+async fn a_last_frame_torn_at_any_byte_is_cut_and_the_rest_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    commit(&engine, change(vec![put("first", "1")])).await.unwrap();
+    let file = segments(directory.path()).pop().unwrap();
+    let whole = fs::metadata(&file).unwrap().len();
+    commit(&engine, change(vec![put("second", "2")])).await.unwrap();
+    let crash = crashed(directory.path());
+    let file = segments(crash.path()).pop().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    for end in usize::try_from(whole).unwrap()..bytes.len() {
+        fs::write(&file, &bytes[..end]).unwrap();
+        let copy = crashed(crash.path());
+        let torn = open(copy.path());
+        assert_eq!(torn.recovery().torn_bytes, end as u64 - whole);
+        assert_eq!(text(&torn, "first").await.as_deref(), Some("1"));
+        assert_eq!(text(&torn, "second").await, None);
+        commit(&torn, change(vec![put("third", "3")])).await.unwrap();
+        let again = crashed(copy.path());
+        assert_eq!(text(&open(again.path()), "third").await.as_deref(), Some("3"));
+    }
+}
+
+#[tokio::test]
+async fn a_tail_of_zeros_or_noise_is_cut() {
+    for noise in [[0_u8; 700], [0xf4; 700]] {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path());
+        commit(&engine, change(vec![put("first", "1")])).await.unwrap();
+        let crash = crashed(directory.path());
+        let file = segments(crash.path()).pop().unwrap();
+        let bytes = [fs::read(&file).unwrap(), noise.to_vec()].concat();
+        fs::write(&file, bytes).unwrap();
+        let engine = open(crash.path());
+        assert_eq!(engine.recovery().torn_bytes, 700);
+        assert_eq!(text(&engine, "first").await.as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_segment_cut_short_while_it_was_made_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    commit(&engine, change(vec![put("first", "1")])).await.unwrap();
+    let crash = crashed(directory.path());
+    let next = crash.path().join("journal").join(super::super::journal::segment_name(2));
+    fs::write(&next, b"FANF").unwrap();
+    let engine = open(crash.path());
+    for n in 0..40 {
+        commit(&engine, change(vec![put(&format!("k{n}"), &"x".repeat(200))])).await.unwrap();
+    }
+    let again = crashed(crash.path());
+    let engine = open(again.path());
+    assert_eq!(text(&engine, "first").await.as_deref(), Some("1"));
+    assert!(text(&engine, "k39").await.is_some());
+}
+
+/// Frames of one put each, over several segments, and where each begins.
+async fn journal_of(directory: &std::path::Path) -> EmbeddedEngine {
+    let engine = open(directory);
+    for n in 0..40 {
+        commit(&engine, change(vec![put(&format!("k{n}"), &"x".repeat(100))])).await.unwrap();
+    }
+    engine
+}
+
+#[tokio::test]
+async fn a_flipped_byte_with_whole_frames_after_it_stops_the_start_and_names_the_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = journal_of(directory.path()).await;
+    let crash = crashed(directory.path());
+    drop(engine);
+    let files = segments(crash.path());
+    assert!(files.len() > 2);
+    // In the first segment, and in the newest: in its first frame's header, length and value.
+    for file in [files.first().unwrap(), files.last().unwrap()] {
+        for at in [0, 5, 60] {
+            let bytes = fs::read(file).unwrap();
+            let mut flipped = bytes.clone();
+            flipped[HEADER_BYTES + at] ^= 0x40;
+            fs::write(file, flipped).unwrap();
+            let error = EmbeddedEngine::open(options(crash.path())).unwrap_err();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            match &error {
+                OpenError::Damaged { segment, offset, .. } => {
+                    assert_eq!((segment.as_str(), *offset), (name, HEADER_BYTES as u64));
+                }
+                other => panic!("{other}"),
+            }
+            assert!(error.to_string().contains("fanfare store repair"), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+            fs::write(file, bytes).unwrap();
+        }
+    }
+    open(crash.path());
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = journal_of(directory.path()).await;
+    let crash = crashed(directory.path());
+    drop(engine);
+    fs::remove_file(&segments(crash.path())[1]).unwrap();
+    let error = EmbeddedEngine::open(options(crash.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { offset: 0, .. }), "{error}");
+    fs::remove_dir_all(directory.path().join("journal")).unwrap();
+    let error = EmbeddedEngine::open(options(directory.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_index_is_built_again_from_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = journal_of(directory.path()).await;
+    commit(&engine, change(vec![Change::Delete(crate::contract::key("k7"))])).await.unwrap();
+    drop(engine);
+    fs::remove_dir_all(directory.path().join("index")).unwrap();
+    let mut small = options(directory.path());
+    small.flush_bytes = 500;
+    let engine = EmbeddedEngine::open(small).unwrap();
+    assert_eq!(engine.recovery().frames_replayed, 41);
+    for n in 0..40 {
+        assert_eq!(text(&engine, &format!("k{n}")).await.is_some(), n != 7);
+    }
+}
+
+#[tokio::test]
+async fn a_broken_index_is_moved_aside_and_built_again() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(journal_of(directory.path()).await);
+    for (round, byte) in [0x00, 0xff, 0x5a].into_iter().enumerate() {
+        overwrite(&directory.path().join("index"), byte);
+        let engine = open(directory.path());
+        assert!(engine.recovery().index_moved_aside, "round {round}");
+        assert!(text(&engine, "k0").await.is_some());
+        assert!(text(&engine, "k39").await.is_some());
+        drop(engine);
+        assert!(directory.path().join("index.broken").is_dir());
+    }
+}
+
+fn overwrite(directory: &std::path::Path, byte: u8) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            overwrite(&path, byte);
+        } else {
+            let length = usize::try_from(fs::metadata(&path).unwrap().len()).unwrap();
+            fs::write(&path, vec![byte; length]).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_failed_in_service_is_built_again_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(journal_of(directory.path()).await);
+    fs::write(directory.path().join("index.rebuild"), b"").unwrap();
+    let engine = open(directory.path());
+    assert!(engine.recovery().index_moved_aside);
+    assert!(text(&engine, "k0").await.is_some());
+    drop(engine);
+    assert!(!open(directory.path()).recovery().index_moved_aside);
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_who_has_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let error = EmbeddedEngine::open(options(directory.path())).unwrap_err();
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    engine.close().await.unwrap();
+    open(directory.path());
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = journal_of(directory.path()).await;
+    let crash = crashed(directory.path());
+    drop(engine);
+    let file = segments(crash.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
+    bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let error = EmbeddedEngine::open(options(crash.path())).unwrap_err();
+    assert!(
+        matches!(error, OpenError::NewerFormat { found, known: FORMAT, .. } if found == FORMAT + 1),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn closing_commits_what_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let calls: Vec<_> = (0..20)
+        .map(|n| {
+            engine
+                .commit(Class::Intake, vec![change(vec![put(&format!("k{n}"), "1")]), Transaction::default()])
+        })
+        .collect();
+    engine.close().await.unwrap();
+    for call in calls {
+        assert!(call.await.iter().all(Result::is_ok));
+    }
+    let engine = open(directory.path());
+    assert!(text(&engine, "k19").await.is_some());
+    assert_eq!(engine.recovery().frames_replayed, 0);
+}
