@@ -12,7 +12,7 @@ use crate::glob::Glob;
 #[schemars(untagged)]
 pub(crate) enum Condition {
     /// Every operator holds.
-    Operators(Operators),
+    Operators(Box<Operators>),
     /// It equals this.
     Equals(Value),
 }
@@ -36,7 +36,7 @@ pub(crate) struct Operators {
 /// An object whose keys are all operators is a set of operators; everything else is a value.
 impl From<Value> for Condition {
     fn from(value: Value) -> Self {
-        let operators = value.is_object().then(|| Operators::deserialize(&value).ok()).flatten();
+        let operators = value.is_object().then(|| Box::<Operators>::deserialize(&value).ok()).flatten();
         operators.map_or(Self::Equals(value), Self::Operators)
     }
 }

@@ -26,14 +26,15 @@ fn channels(plan: &Plan) -> Vec<&str> {
     plan.targets.iter().map(|target| target.channel.as_str()).collect()
 }
 
-fn rule(name: &str, when: Value, channels: &[&str]) -> Value {
+fn rule(name: &str, when: &Value, channels: &[&str]) -> Value {
     json!({ "name": name, "when": when, "then": { "channels": channels } })
 }
 
 #[test]
 fn a_notification_without_users_goes_to_the_channels_own_destinations() {
-    let rules =
-        rules(json!({ "rules": [rule("payments", json!({ "type": "payment.*" }), &["ops-hook", "slack"])] }));
+    let rules = rules(
+        json!({ "rules": [rule("payments", &json!({ "type": "payment.*" }), &["ops-hook", "slack"])] }),
+    );
     let plan = plan(&rules, &[]);
     assert_eq!(channels(&plan), ["ops-hook", "slack"]);
     let first = &plan.targets[0];
@@ -44,9 +45,9 @@ fn a_notification_without_users_goes_to_the_channels_own_destinations() {
 #[test]
 fn the_first_match_decides_unless_all_are_asked_for() {
     let list = json!([
-        rule("other", json!({ "type": "order.*" }), &["x"]),
-        rule("a", json!({}), &["one"]),
-        rule("b", json!({ "priority": ["normal", "high"] }), &["two", "one"]),
+        rule("other", &json!({ "type": "order.*" }), &["x"]),
+        rule("a", &json!({}), &["one"]),
+        rule("b", &json!({ "priority": ["normal", "high"] }), &["two", "one"]),
     ]);
     assert_eq!(channels(&plan(&rules(json!({ "rules": list })), &[])), ["one"]);
     let all = plan(&rules(json!({ "rules": list, "mode": "all" })), &[]);
@@ -56,7 +57,7 @@ fn the_first_match_decides_unless_all_are_asked_for() {
 
 #[test]
 fn a_user_is_reached_through_their_own_contacts() {
-    let rules = rules(json!({ "rules": [rule("r", json!({}), &["mail", "sms"])] }));
+    let rules = rules(json!({ "rules": [rule("r", &json!({}), &["mail", "sms"])] }));
     let people =
         [person("kim", &[("sms", Some("010")), ("mail", Some("k@x"))]), person("lee", &[("mail", None)])];
     let plan = plan(&rules, &people);
@@ -71,8 +72,8 @@ fn a_user_is_reached_through_their_own_contacts() {
 #[test]
 fn rules_for_users_hold_for_each_user_apart() {
     let rules = rules(json!({ "rules": [
-        rule("vip", json!({ "user": ["kim", "p*"] }), &["sms"]),
-        rule("rest", json!({}), &["mail"]),
+        rule("vip", &json!({ "user": ["kim", "p*"] }), &["sms"]),
+        rule("rest", &json!({}), &["mail"]),
     ] }));
     let contacts = [("mail", Some("m")), ("sms", Some("s"))];
     let of = |people: &[Person]| {
@@ -100,7 +101,7 @@ fn delay_and_address_come_from_the_rule() {
 fn data_and_time_narrow_a_rule() {
     let when = |data: Value| json!({ "data": data, "time": { "from": "09:00", "to": "18:00", "zone": "Asia/Seoul" } });
     let fits = |data: Value, now_ms: u64| {
-        let rules = rules(json!({ "rules": [rule("r", when(data), &["x"])] }));
+        let rules = rules(json!({ "rules": [rule("r", &when(data), &["x"])] }));
         !rules.route(&notification(), &[], now_ms).unwrap().targets.is_empty()
     };
     // NOW_MS is 09:00 in Seoul.
@@ -112,7 +113,7 @@ fn data_and_time_narrow_a_rule() {
 #[test]
 fn nothing_to_send_is_explained() {
     let rules = rules(json!({ "rules": [
-        rule("other", json!({ "type": "order.*" }), &["x"]), rule("mute", json!({ "user": "lee" }), &[]),
+        rule("other", &json!({ "type": "order.*" }), &["x"]), rule("mute", &json!({ "user": "lee" }), &[]),
     ] }));
     assert_eq!(plan(&rules, &[]).notes, ["no rule matches"]);
     let notes = plan(&rules, &[person("kim", &[]), person("lee", &[])]).notes;
@@ -121,11 +122,11 @@ fn nothing_to_send_is_explained() {
 
 #[test]
 fn bad_rules_are_refused() {
-    let two = rules(json!({ "rules": [rule("a", json!({}), &["x"]), rule("a", json!({}), &["x"])] }));
+    let two = rules(json!({ "rules": [rule("a", &json!({}), &["x"]), rule("a", &json!({}), &["x"])] }));
     assert!(two.check().unwrap_err().message.contains("\"a\""));
     for bad in [
-        json!({ "rules": [rule("a", json!({ "tipe": "x" }), &["x"])] }),
-        json!({ "rules": [rule("a", json!({ "priority": "urgent" }), &["x"])] }),
+        json!({ "rules": [rule("a", &json!({ "tipe": "x" }), &["x"])] }),
+        json!({ "rules": [rule("a", &json!({ "priority": "urgent" }), &["x"])] }),
         json!({ "rules": [{ "name": "a", "then": { "channels": ["x"], "delay": "soon" } }] }),
         json!({ "rules": [], "mode": "some" }),
     ] {

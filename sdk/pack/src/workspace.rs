@@ -99,8 +99,8 @@ impl Workspace {
         Ok(built)
     }
 
-    /// Builds every example that is a component. Each gets the manifest `NAME.json` in `manifests`, or the one
-    /// called `default.json` with its own name put in for `NAME`.
+    /// Builds every example that is a component. Each gets a manifest of the folder `manifests`, with its own name put
+    /// in for `NAME`: `foo_bar` gets `foo_bar.json`, else `foo.json`, else `default.json`.
     ///
     /// # Errors
     ///
@@ -161,11 +161,14 @@ fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
     std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
 }
 
+/// The manifest of its own, else of its family (what stands before the first `_`), else the default.
 fn example_manifest(folder: &Path, name: &str) -> Result<String, BuildError> {
-    let own = folder.join(format!("{name}.json"));
-    let path = if own.exists() { own } else { folder.join("default.json") };
+    let family = name.split('_').next().unwrap_or(name);
+    let candidates = [name, family].map(|stem| folder.join(format!("{stem}.json")));
+    let path =
+        candidates.into_iter().find(|path| path.exists()).unwrap_or_else(|| folder.join("default.json"));
     let text = read(&path)?;
-    Ok(String::from_utf8_lossy(&text).replace("NAME", name))
+    Ok(String::from_utf8_lossy(&text).trim().replace("NAME", name))
 }
 
 /// A Rust expression: a slice of pairs, name and bytes, for `include!`.

@@ -30,8 +30,8 @@ macro_rules! __export {
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code, reason = "the generated exports have to name their symbols")]
         const _: () = {
-            type Component = $crate::__private::$module::Component<$settings>;
-            $crate::__private::$module::export!(Component with_types_in $crate::__private::$module::bindings);
+            type FanfareExports = $crate::__private::$module::Component<$settings>;
+            $crate::__private::$module::export!(FanfareExports with_types_in $crate::__private::$module::bindings);
         };
 
         #[cfg(all(test, not(target_family = "wasm")))]

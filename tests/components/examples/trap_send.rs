@@ -1,0 +1,7 @@
+//! Traps in `send`, without a word.
+
+fanfare_components::channel! {
+    send |_| {
+        std::process::abort();
+    }
+}
