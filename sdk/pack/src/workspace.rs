@@ -19,10 +19,11 @@ pub struct Built {
     pub path: PathBuf,
 }
 
-/// A workspace with a lock file of its own, whose target folder is `target` inside it.
+/// A workspace with a lock file and a target folder of its own.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
+    target: PathBuf,
     packages: Vec<Package>,
 }
 
@@ -73,7 +74,23 @@ impl Workspace {
         let json = run(cargo(&root, &["metadata", "--no-deps", "--format-version", "1", "--locked"]))?;
         let Metadata { packages } = serde_json::from_slice(&json)
             .map_err(|error| BuildError::Metadata { path: root.clone(), why: error.to_string() })?;
-        Ok(Self { root, packages })
+        Ok(Self { target: root.join("target"), root, packages })
+    }
+
+    /// Builds into this folder instead of `target` inside the workspace, to share what several workspaces need.
+    #[must_use]
+    pub fn with_target(mut self, target: PathBuf) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Runs the workspace's own tests, natively, on the SDK's scripted host.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`]; a failed test is quoted.
+    pub fn test(&self) -> Result<(), BuildError> {
+        run(self.native_test(&["--workspace"])).map(|_| ())
     }
 
     /// Builds every plugin, makes its manifest by its own test, and leaves the packed components in `out`.
@@ -84,8 +101,8 @@ impl Workspace {
     pub fn build(&self, out: &Path) -> Result<Vec<Built>, BuildError> {
         ensure(&self.root)?;
         run(self.compile(&["build", "--workspace", "--lib"]))?;
-        let mut test = cargo(&self.root, &["test", "--workspace", "--lib", "--locked", "fanfare_manifest"]);
-        test.env("CARGO_TARGET_DIR", self.root.join("target")).env("FANFARE_MANIFEST_DIR", out);
+        let mut test = self.native_test(&["--workspace", "--lib", "fanfare_manifest"]);
+        test.env("FANFARE_MANIFEST_DIR", out);
         run(test)?;
         let mut built = Vec::new();
         for package in &self.packages {
@@ -138,13 +155,19 @@ impl Workspace {
     }
 
     fn release(&self) -> PathBuf {
-        self.root.join("target").join(TARGET).join("release")
+        self.target.join(TARGET).join("release")
     }
 
     fn compile(&self, what: &[&str]) -> std::process::Command {
         let mut command = cargo(&self.root, what);
         command.args(["--release", "--locked", "--target", TARGET]);
-        command.env("CARGO_TARGET_DIR", self.root.join("target"));
+        command.env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+
+    fn native_test(&self, what: &[&str]) -> std::process::Command {
+        let mut command = cargo(&self.root, &["test", "--locked"]);
+        command.args(what).env("CARGO_TARGET_DIR", &self.target);
         command
     }
 
