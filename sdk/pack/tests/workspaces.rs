@@ -1,5 +1,7 @@
 //! The nested workspaces are no members of the outer one, so their tests are run from here.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests, too")]
+
 use std::path::{Path, PathBuf};
 
 use fanfare_pack::{Built, Workspace, manifest};
