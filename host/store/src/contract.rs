@@ -139,6 +139,9 @@ async fn counters_add_up_and_refuse_other_values(engine: &dyn Engine) {
 async fn what_breaks_a_rule_is_refused_alone(engine: &dyn Engine) {
     let ceilings = engine.ceilings();
     let large = Value::from(vec![0; ceilings.value_bytes_max + 1]);
+    let each = |n: usize| Change::Put(key(&n.to_string()), large[1..].into());
+    let together =
+        (0..=ceilings.transaction_bytes_max / ceilings.value_bytes_max).map(each).collect::<Vec<_>>();
     let broken = [
         change(vec![put("a", "1"), put("a", "2")]),
         change(vec![put("a", "1"), Change::Delete(vec![0, 1, b'a'])]),
@@ -146,7 +149,7 @@ async fn what_breaks_a_rule_is_refused_alone(engine: &dyn Engine) {
         change(vec![Change::Delete(vec![0xff, 0xff, 0])]),
         change(vec![Change::Delete([0; 5_000].to_vec())]),
         change(vec![Change::Put(key("a"), large.clone())]),
-        change((0..9).map(|n| Change::Put(key(&n.to_string()), large[1..].into())).collect()),
+        change(together),
     ];
     let count = broken.len();
     let call = broken.into_iter().chain([change(vec![put("good", "1")])]).collect();
@@ -167,10 +170,13 @@ async fn after_closing_nothing_is_taken(engine: &dyn Engine) {
     assert!(matches!(late, Err(CommitError::Fatal(_))), "{late:?}");
 }
 
+/// A transaction: perhaps a condition, and what happens to which keys.
+type Attempted = (Option<Guess>, Vec<(u8, Action)>);
+
 /// A step of a random history; `Disturb` is whatever the engine's owner wants to happen in between.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Commit(Vec<(Option<Guess>, Vec<(u8, Action)>)>),
+    Commit(Vec<Attempted>),
     Scan { from: u8, to: u8, limit: usize, direction: Direction },
     Get(u8),
     Disturb(u8),

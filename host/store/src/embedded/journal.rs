@@ -62,10 +62,6 @@ impl Segments {
         &self.directory
     }
 
-    pub(crate) fn files(&self) -> &dyn Files {
-        &*self.files
-    }
-
     pub(crate) fn path(&self, segment: u64) -> PathBuf {
         self.directory.join(segment_name(segment))
     }

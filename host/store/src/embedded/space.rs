@@ -44,14 +44,11 @@ impl Space {
         }
         let was_refusing = matches!(&*last, Some((_, Some(_))));
         let refusal = self.check();
-        match (&refusal, was_refusing) {
-            (Some(error), false) => {
-                tracing::warn!(error = %error, path = %self.path.display(), "intake stopped: disk nearly full");
-            }
-            (None, true) => {
-                tracing::info!(path = %self.path.display(), "intake goes on: disk has room again")
-            }
-            _ => {}
+        if let (Some(error), false) = (&refusal, was_refusing) {
+            tracing::warn!(error = %error, path = %self.path.display(), "intake stopped: disk nearly full");
+        }
+        if refusal.is_none() && was_refusing {
+            tracing::info!(path = %self.path.display(), "intake goes on: disk has room again");
         }
         *last = Some((Instant::now(), refusal.clone()));
         refusal
