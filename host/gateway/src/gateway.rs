@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_model::clock::{Clock, SystemClock};
-use fanfare_runtime::{Compiler, Runtime, RuntimeOptions};
+use fanfare_runtime::{Compiler, Concurrency, Limits, Runtime, RuntimeOptions};
 use fanfare_store::Store;
 use fanfare_store::embedded::{EmbeddedEngine, EmbeddedOptions};
 use tokio::net::TcpListener;
@@ -29,6 +29,9 @@ use crate::telemetry::Metrics;
 /// Claims whose time is over are swept this often, a bounded number at a time.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_STEPS: usize = 1_000;
+
+/// A plugin that takes longer to compile is refused.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running gateway.
 #[derive(Debug)]
@@ -185,7 +188,7 @@ impl Gateway {
 }
 
 async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
-    let options = EmbeddedOptions::at(&config.store.path);
+    let options = EmbeddedOptions::new(&config.store.path);
     let opened = tokio::task::spawn_blocking(move || EmbeddedEngine::open(options)).await;
     let engine = match opened {
         Ok(opened) => opened?,
@@ -200,10 +203,19 @@ fn start_runtime(
     clock: Arc<dyn Clock>,
 ) -> Result<Runtime, fanfare_runtime::StartError> {
     let compiler = match compile {
-        CompileWith::Child(program, args) => Compiler::Child { program, args },
+        CompileWith::Child(program, args) => Compiler::Child { program, args, timeout: COMPILE_TIMEOUT },
         CompileWith::InProcess => Compiler::InProcess,
     };
-    Runtime::start(RuntimeOptions::new(cache_dir(&config.store.path), compiler, clock))
+    let instances = u32::try_from(config.runtime.instances).unwrap_or(u32::MAX);
+    let usual = Concurrency::default();
+    let guest_threads = config.runtime.guest_threads.unwrap_or(usual.guest_threads);
+    Runtime::start(RuntimeOptions {
+        cache_dir: cache_dir(&config.store.path),
+        compiler,
+        concurrency: Concurrency { instances_max: instances, guest_threads },
+        ceilings: Limits::default(),
+        clock,
+    })
 }
 
 /// Compiled plugins lie beside the store: they are this machine's, and may be deleted at any time.

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_model::delivery::{Delivery, Phase};
+use fanfare_model::delivery::Delivery;
 use fanfare_model::fault::{Fault, code};
-use fanfare_model::name::ChannelName;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
 use fanfare_model::retry::RetryPolicy;
@@ -21,6 +20,7 @@ use super::lane::Health;
 use super::{Dispatch, alert, is_current};
 use crate::intake::routing;
 use crate::registry::{Channel, Setup};
+use crate::telemetry::AttemptFacts;
 
 /// What an attempt begins with.
 struct Ready {
@@ -307,7 +307,15 @@ fn note(
         traceparent = hot.notification.traceparent.as_deref(),
         "attempt ended"
     );
-    crate::telemetry::count_attempt(&dispatch.shared.options.metrics, &delivery.channel, report, next);
+    let facts = AttemptFacts {
+        outcome: report.outcome.as_str(),
+        code: fault.map(|fault| fault.code.as_str()),
+        status: next,
+        took: settlement.took,
+        cpu: report.usage.cpu,
+        lines_dropped: report.log_dropped,
+    };
+    dispatch.shared.options.metrics.attempt(&delivery.channel, facts);
 }
 
 fn millis(duration: Duration) -> u64 {

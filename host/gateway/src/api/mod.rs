@@ -1,0 +1,209 @@
+//! The HTTP surface: parses once, hands over, and answers. Nothing behind it knows HTTP.
+//!
+//! Bounded by the connections, by the size and time of heads and bodies, and by the memory of all bodies together.
+//! It refuses with problem details under a stable code.
+
+mod answer;
+mod body;
+mod headers;
+mod letters;
+mod notifications;
+pub mod problem;
+mod query;
+mod server;
+mod submit;
+mod view;
+pub mod wire;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use fanfare_model::time::Timestamp;
+use fanfare_store::engine::ReadError;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::body::Bodies;
+use self::problem::{Entry, Problem, code};
+pub use self::server::serve;
+use crate::auth::{AuthError, Authenticator, Identity, has_origin, host_is_loopback};
+use crate::config::{Scope, ServerConfig};
+use crate::desk::{Desk, DeskError};
+use crate::intake::Intake;
+use crate::telemetry::Metrics;
+
+/// What the surface needs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Limits and times.
+    pub server: ServerConfig,
+    /// Takes submissions.
+    pub intake: Intake,
+    /// Answers everything else.
+    pub desk: Desk,
+    /// Who may come in.
+    pub access: Access,
+    /// Counts what happens.
+    pub metrics: Arc<Metrics>,
+    /// Ends the surface.
+    pub stopping: CancellationToken,
+}
+
+/// The keys that count now; a reload replaces them.
+#[derive(Clone, Debug)]
+pub struct Access(Arc<RwLock<Arc<Authenticator>>>);
+
+impl Access {
+    /// Access by these keys.
+    #[must_use]
+    pub fn new(authenticator: Authenticator) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(authenticator))))
+    }
+
+    /// These keys count from the next request on.
+    pub fn replace(&self, authenticator: Authenticator) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authenticator);
+    }
+
+    fn current(&self) -> Arc<Authenticator> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What every handler shares.
+#[derive(Clone)]
+struct Api {
+    server: Arc<ServerConfig>,
+    intake: Intake,
+    desk: Desk,
+    access: Access,
+    metrics: Arc<Metrics>,
+    stopping: CancellationToken,
+    bodies: Bodies,
+}
+
+impl Api {
+    fn now(&self) -> Timestamp {
+        self.desk.store().clock().now()
+    }
+
+    fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Identity, Problem> {
+        self.access.current().check(headers.get(header::AUTHORIZATION), scope).map_err(|error| {
+            let entry = match error {
+                AuthError::Missing => code::KEY_MISSING,
+                AuthError::Unknown => code::KEY_UNKNOWN,
+                AuthError::Scope { .. } => code::SCOPE,
+            };
+            Problem::new(entry, error.to_string())
+        })
+    }
+}
+
+fn routes(options: Options) -> Router {
+    let api = Api {
+        bodies: Bodies::new(options.server.read_timeout),
+        server: Arc::new(options.server),
+        intake: options.intake,
+        desk: options.desk,
+        access: options.access,
+        metrics: Arc::clone(&options.metrics),
+        stopping: options.stopping,
+    };
+    let metrics = options.metrics;
+    let caught = move |panic: Box<dyn std::any::Any + Send>| {
+        metrics.panicked();
+        let what = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!(panic = what, "a request made the gateway panic");
+        Problem::new(code::PANIC, "the request met a bug of the gateway").into_response()
+    };
+    Router::new()
+        .route("/api/v1/notifications", post(submit::one).get(notifications::list))
+        .route("/api/v1/notifications/batch", post(submit::batch))
+        .route("/api/v1/notifications/{id}", get(notifications::get).delete(notifications::cancel))
+        .route("/api/v1/notifications/{id}/trace", get(notifications::trace))
+        .route("/api/v1/admin/dlq", get(letters::list))
+        .route("/api/v1/admin/dlq/retry-all", post(letters::retry_all))
+        .route("/api/v1/admin/dlq/{id}", axum::routing::delete(letters::discard))
+        .route("/api/v1/admin/dlq/{id}/retry", post(letters::retry))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .fallback(unknown)
+        .method_not_allowed_fallback(method)
+        .layer(middleware::from_fn_with_state(api.clone(), guard))
+        .layer(CatchPanicLayer::custom(caught))
+        .with_state(api)
+}
+
+/// Without keys: only this machine's names, and no web pages.
+async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if api.access.current().is_open() {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+        let host: String = host.unwrap_or_default().chars().take(80).collect();
+        if !host_is_loopback(&host) {
+            let detail = format!("{host:?} is not a name of this machine, and no key is configured");
+            return Problem::new(code::HOST, detail).into_response();
+        }
+        if has_origin(request.headers()) {
+            return Problem::new(code::ORIGIN, "the request carries an Origin, and no key is configured").into_response();
+        }
+    }
+    next.run(request).await
+}
+
+async fn unknown(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::new(code::NOT_FOUND, format!("there is nothing at {path}"))
+}
+
+async fn method(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::new(code::METHOD, format!("{path} does not take {}", request.method()))
+}
+
+async fn live() -> &'static str {
+    "live\n"
+}
+
+async fn ready(State(api): State<Api>) -> Response {
+    let mut reasons = Vec::new();
+    if api.stopping.is_cancelled() {
+        reasons.push("the gateway is stopping".to_owned());
+    }
+    reasons.extend(api.desk.store().refusal().map(|refusal| refusal.to_string()));
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let view = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    answer::json_response(status, answer::json(&view))
+}
+
+async fn metrics_text(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    api.admit(request.headers(), Scope::Read)?;
+    let mut response = api.metrics.encode(&api.desk.dispatch().depths()).into_response();
+    let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "taken straight from map_err")]
+fn read_problem(error: ReadError) -> Problem {
+    tracing::error!(error = %error, "the store could not be read");
+    Problem::new(code::INTERNAL, "the store could not be read; the log says why")
+}
+
+fn desk_problem(error: DeskError, unknown: &'static Entry) -> Problem {
+    let detail = error.to_string();
+    match error {
+        DeskError::NotFound => Problem::new(unknown, detail),
+        DeskError::NotDead => Problem::new(code::NOT_DEAD, detail),
+        DeskError::AlreadyEnded => Problem::new(code::ENDED, detail),
+        DeskError::StoreFull(_) => Problem::new(code::STORE_FULL, detail),
+        DeskError::StoreFailed(_) => Problem::new(code::STORE_FAILED, detail),
+    }
+}

@@ -1,0 +1,144 @@
+//! Who may come in: API keys by their hash, or, without any key, this machine alone.
+//!
+//! The key itself is never stored or logged. Without keys a request must name a loopback host and carry no
+//! `Origin`, so that no web page can drive the gateway.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use fanfare_model::digest::Digest;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::config::{KeyConfig, Scope};
+
+/// Who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The key's name; none when the gateway is open to this machine.
+    pub key: Option<String>,
+}
+
+impl Identity {
+    /// A name for logs and traces.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.key.as_deref().unwrap_or("local")
+    }
+}
+
+/// Why nobody comes in.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AuthError {
+    /// There is no `Authorization: Bearer`.
+    #[error("send `Authorization: Bearer KEY`")]
+    Missing,
+    /// No such key is configured.
+    #[error("this key is not configured")]
+    Unknown,
+    /// The key may not do this.
+    #[error("the key {name} lacks the scope {scope}")]
+    Scope {
+        /// The key's name.
+        name: String,
+        /// What it lacks.
+        scope: Scope,
+    },
+}
+
+/// The keys of one configuration.
+#[derive(Debug, Default)]
+pub struct Authenticator {
+    keys: HashMap<Digest, (String, BTreeSet<Scope>)>,
+}
+
+impl Authenticator {
+    /// Of the configured keys.
+    #[must_use]
+    pub fn new(keys: &[KeyConfig]) -> Self {
+        let key = |key: &KeyConfig| (key.sha256, (key.name.clone(), key.scopes.clone()));
+        Self { keys: keys.iter().map(key).collect() }
+    }
+
+    /// Whether there is no key, and so only this machine comes in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Who is calling, if they may do what `scope` names.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub fn check(&self, authorization: Option<&HeaderValue>, scope: Scope) -> Result<Identity, AuthError> {
+        if self.is_open() {
+            return Ok(Identity { key: None });
+        }
+        let text = authorization.and_then(|value| value.to_str().ok()).ok_or(AuthError::Missing)?;
+        let (scheme, key) = text.split_once(' ').ok_or(AuthError::Missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") || key.trim().is_empty() {
+            return Err(AuthError::Missing);
+        }
+        // Looked up by hash: how long that takes says nothing about a key that is nearly right.
+        let (name, scopes) = self.keys.get(&Digest::of(key.trim().as_bytes())).ok_or(AuthError::Unknown)?;
+        if !scopes.contains(&scope) {
+            return Err(AuthError::Scope { name: name.clone(), scope });
+        }
+        Ok(Identity { key: Some(name.clone()) })
+    }
+}
+
+/// Whether a `Host` header, or the authority of the request, names this machine itself.
+#[must_use]
+pub fn host_is_loopback(host: &str) -> bool {
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a browser sent the request on behalf of a web page.
+#[must_use]
+pub fn has_origin(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Authenticator {
+        Authenticator::new(&[KeyConfig {
+            name: "ci".to_owned(),
+            sha256: Digest::of(b"k3y"),
+            scopes: [Scope::Submit].into(),
+        }])
+    }
+
+    fn check(text: &str, scope: Scope) -> Result<Identity, AuthError> {
+        keys().check(Some(&HeaderValue::from_str(text).unwrap()), scope)
+    }
+
+    #[test]
+    fn a_key_does_what_its_scopes_name_and_nothing_else() {
+        assert_eq!(check("Bearer k3y", Scope::Submit).unwrap().name(), "ci");
+        assert_eq!(check("bearer  k3y", Scope::Submit).unwrap().name(), "ci");
+        let refused = check("Bearer k3y", Scope::Admin).unwrap_err();
+        assert_eq!(refused.to_string(), "the key ci lacks the scope admin");
+        assert_eq!(check("Bearer other", Scope::Submit), Err(AuthError::Unknown));
+        for text in ["Basic k3y", "Bearer ", "k3y"] {
+            assert_eq!(check(text, Scope::Submit), Err(AuthError::Missing), "{text}");
+        }
+        assert_eq!(keys().check(None, Scope::Submit), Err(AuthError::Missing));
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:8080", "[::1]"] {
+            assert!(host_is_loopback(host), "{host}");
+        }
+        for host in ["", "example.org", "localhost.evil.org", "127.0.0.1.evil.org:80", "10.0.0.1", "[::2]:80"] {
+            assert!(!host_is_loopback(host), "{host}");
+        }
+    }
+}

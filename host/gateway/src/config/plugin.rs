@@ -1,0 +1,45 @@
+//! Which plugin a channel or router uses, and what is different for the one or other of ours.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fanfare_model::retry::RetryPolicy;
+
+use super::read::section::Section;
+
+/// A plugin, as the configuration names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginRef {
+    /// One that is built into the gateway, by its name. Whether there is one is not known here.
+    Embedded(String),
+    /// The file of a component.
+    File(PathBuf),
+}
+
+impl fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What has a slash or ends in `.wasm` is a path, which begins in `folder` when it is relative.
+pub(super) fn plugin(section: &mut Section<'_>, example: &str, folder: &Path) -> Option<PluginRef> {
+    let text = section.require("plugin", example)?.word()?.to_owned();
+    let is_path = text.contains(['/', std::path::MAIN_SEPARATOR]) || text.ends_with(".wasm");
+    Some(if is_path { PluginRef::File(folder.join(text)) } else { PluginRef::Embedded(text) })
+}
+
+/// The retry policy of a channel that says nothing of its own. A text message that comes minutes late is worse than
+/// one that is tried more often, so SMS waits 30 s at most.
+pub(super) fn retry_default(plugin: &PluginRef) -> RetryPolicy {
+    match plugin {
+        PluginRef::Embedded(name) if name == "coolsms" => {
+            RetryPolicy { max_delay: Duration::from_secs(30), ..RetryPolicy::default() }
+        }
+        PluginRef::Embedded(_) | PluginRef::File(_) => RetryPolicy::default(),
+    }
+}

@@ -1,0 +1,209 @@
+//! Metrics in the OpenMetrics text format. Labels are bounded sets: channels of the configuration, and codes of the
+//! host or of a plugin, of which each channel has [`CODES_MAX`] at the most.
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use fanfare_model::name::ChannelName;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::dispatch::LaneDepth;
+
+/// Further codes of a channel are counted as `other`: a plugin makes them up.
+const CODES_MAX: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    channel: String,
+    outcome: &'static str,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabels {
+    channel: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    channel: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: String,
+}
+
+type Seconds = Counter<f64, AtomicU64>;
+
+/// All metrics of one gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    accepted: Counter,
+    refused: Family<CodeLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    ended: Family<EndLabels, Counter>,
+    seconds: Family<ChannelLabels, Histogram, fn() -> Histogram>,
+    cpu: Family<ChannelLabels, Seconds>,
+    dropped_lines: Family<ChannelLabels, Counter>,
+    waiting: Family<ChannelLabels, Gauge>,
+    running: Family<ChannelLabels, Gauge>,
+    panics: Counter,
+    codes: Mutex<HashSet<(ChannelName, String)>>,
+}
+
+/// What is counted of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptFacts<'a> {
+    /// `delivered`, `transient` or `permanent`.
+    pub outcome: &'static str,
+    /// The fault's code.
+    pub code: Option<&'a str>,
+    /// What followed: `delivered`, `retrying`, `dead`, ...
+    pub status: &'static str,
+    /// Around the whole call.
+    pub took: Duration,
+    /// In the guest.
+    pub cpu: Duration,
+    /// Log lines that were not kept.
+    pub lines_dropped: u32,
+}
+
+fn buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+impl Metrics {
+    /// Metrics at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("fanfare"),
+            accepted: Counter::default(),
+            refused: Family::default(),
+            attempts: Family::default(),
+            ended: Family::default(),
+            seconds: Family::new_with_constructor(buckets),
+            cpu: Family::default(),
+            dropped_lines: Family::default(),
+            waiting: Family::default(),
+            running: Family::default(),
+            panics: Counter::default(),
+            codes: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("notifications_accepted", "Notifications on disk", self.accepted.clone());
+        r.register("submissions_refused", "Submissions refused, by code", self.refused.clone());
+        r.register("attempts", "Attempts that ended", self.attempts.clone());
+        r.register("deliveries_settled", "What followed from attempts", self.ended.clone());
+        r.register("attempt_duration_seconds", "Time around an attempt", self.seconds.clone());
+        r.register("plugin_cpu_seconds", "Time that guests ran", self.cpu.clone());
+        r.register("plugin_log_lines_dropped", "Log lines over a limit", self.dropped_lines.clone());
+        r.register("lane_waiting", "Deliveries in memory that wait for a slot", self.waiting.clone());
+        r.register("lane_running", "Attempts under way", self.running.clone());
+        r.register("panics", "Panics that were caught: each one is a bug", self.panics.clone());
+    }
+
+    /// Notifications were accepted.
+    pub fn accepted(&self, count: usize) {
+        self.accepted.inc_by(count as u64);
+    }
+
+    /// A submission was refused.
+    pub fn refused(&self, code: &str) {
+        self.refused.get_or_create(&CodeLabels { code: code.to_owned() }).inc();
+    }
+
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// An attempt ended.
+    pub fn attempt(&self, channel: &ChannelName, facts: AttemptFacts<'_>) {
+        let labels = ChannelLabels { channel: channel.to_string() };
+        let code = facts.code.map(|code| self.bounded(channel, code)).unwrap_or_default();
+        let attempt = AttemptLabels { channel: channel.to_string(), outcome: facts.outcome, code };
+        self.attempts.get_or_create(&attempt).inc();
+        self.ended.get_or_create(&EndLabels { channel: channel.to_string(), status: facts.status }).inc();
+        self.seconds.get_or_create(&labels).observe(facts.took.as_secs_f64());
+        self.cpu.get_or_create(&labels).inc_by(facts.cpu.as_secs_f64());
+        if facts.lines_dropped > 0 {
+            self.dropped_lines.get_or_create(&labels).inc_by(facts.lines_dropped.into());
+        }
+    }
+
+    fn bounded(&self, channel: &ChannelName, code: &str) -> String {
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (channel.clone(), code.to_owned());
+        if codes.contains(&key) {
+            return key.1;
+        }
+        if codes.iter().filter(|(of, _)| of == channel).count() >= CODES_MAX {
+            return "other".to_owned();
+        }
+        codes.insert(key.clone());
+        key.1
+    }
+
+    /// The text of all metrics, with the lanes as they are now.
+    #[must_use]
+    pub fn encode(&self, lanes: &[LaneDepth]) -> String {
+        for lane in lanes {
+            let labels = ChannelLabels { channel: lane.lane.to_string() };
+            self.waiting.get_or_create(&labels).set(i64::try_from(lane.waiting).unwrap_or(i64::MAX));
+            self.running.get_or_create(&labels).set(i64::try_from(lane.running).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_makes_up_codes_does_not_flood_the_labels() {
+        let metrics = Metrics::new();
+        let channel: ChannelName = "hook".parse().unwrap();
+        for number in 0..CODES_MAX * 2 {
+            let code = format!("channel.c{number}");
+            let facts = AttemptFacts {
+                outcome: "permanent",
+                code: Some(&code),
+                status: "dead",
+                took: Duration::from_millis(2),
+                cpu: Duration::from_micros(10),
+                lines_dropped: 0,
+            };
+            metrics.attempt(&channel, facts);
+        }
+        let text = metrics.encode(&[]);
+        assert_eq!(text.matches("fanfare_attempts_total{").count(), CODES_MAX + 1, "{text}");
+        assert!(text.contains("code=\"other\"} 64"), "{text}");
+    }
+}

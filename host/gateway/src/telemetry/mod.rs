@@ -1,0 +1,6 @@
+//! What the gateway tells about itself: log lines and metrics.
+
+pub mod logging;
+mod metrics;
+
+pub use metrics::{AttemptFacts, Metrics};
