@@ -4,3 +4,7 @@ mod bindings;
 mod engine;
 mod limits;
 mod options;
+pub mod crypto;
+pub mod egress;
+pub mod secrets;
+pub mod smtp;

@@ -317,7 +317,7 @@ fn of_dial(error: &DialError, grants: &Grants, target: &Target) -> Refusal {
 }
 
 /// The first cause of type `E`. An I/O error hides what it wraps from `source`, so that is opened too.
-fn cause<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
+pub(crate) fn cause<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {

@@ -28,3 +28,4 @@ pub use refusal::{Denial, Refusal};
 pub use tls::Roots;
 
 pub(crate) use dial::{DialError, permitted};
+pub(crate) use door::cause;
