@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::format::{Cursor, put_varint};
 use super::journal::{Location, Position};
@@ -35,6 +36,9 @@ const WRITES_BEFORE_RECYCLING: u64 = 600_000;
 
 /// Clean leaves kept in memory.
 const CACHE_BYTES: usize = 24 << 20;
+
+/// A child process reaches its `exec` sooner.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// About 285 years: sled's flusher sleeps until it is told to stop.
 const NEVER_MS: usize = 9_000_000_000_000;
@@ -305,13 +309,23 @@ impl Handles {
     }
 }
 
+/// Opens sled. The store's own lock is held, so a lock on the index can only be the last handle's, copied into a
+/// child process that has not reached its `exec` (sled itself starts `sync` when it opens): it goes in a moment.
 fn open_db(path: &Path) -> io::Result<Db> {
-    sled::Config::new()
+    let config = sled::Config::new()
         .path(path)
         .flush_every_ms(Some(NEVER_MS))
         .cache_capacity_bytes(CACHE_BYTES)
-        .zstd_compression_level(1)
-        .open()
+        .zstd_compression_level(1);
+    let started = Instant::now();
+    loop {
+        match config.open() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < LOCK_WAIT_MAX => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Runs a call of sled, and makes a panic an error.

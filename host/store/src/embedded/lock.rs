@@ -13,7 +13,7 @@ use super::OpenError;
 /// Held as long as the engine is open.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl DirectoryLock {
@@ -35,6 +35,16 @@ impl DirectoryLock {
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// Says so instead of only closing the file: a child process that is just being started still has a copy
+    /// of it, and the lock would last until its `exec`.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(error = %error, "store lock not released; it goes with the process");
+        }
     }
 }
