@@ -52,7 +52,6 @@ impl EmbeddedEngine {
     ///
     /// # Errors
     /// See [`OpenError`]; each says what to do.
-    // The options are taken whole: they are made for one engine.
     #[allow(clippy::needless_pass_by_value, reason = "options are made for one engine")]
     pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
         let Opened { shared, queue, indexer, readers, threads, recovery } = open(&options)?;

@@ -386,4 +386,20 @@ mod tests {
         index.apply(&second, Position::default()).unwrap();
         assert_eq!((index.live_bytes(1).unwrap(), index.live_bytes(2).unwrap()), (0, 900));
     }
+
+    #[test]
+    fn an_index_that_has_grown_is_opened_again_with_all_that_it_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let (index, _) = Index::open(directory.path()).unwrap();
+        let at = Location { segment: 1, offset: 40, length: 5, crc: 0 };
+        let entry =
+            super::super::overlay::Entry { version: Version(1), state: State::Put { at, value: None } };
+        index.apply(&Entries::from([(vec![0, 0, 1], entry)]), Position::default()).unwrap();
+        index.flush().unwrap();
+        index.writes.store(WRITES_BEFORE_RECYCLING, Ordering::Relaxed);
+        index.recycle_if_grown().unwrap();
+        assert_eq!(index.writes.load(Ordering::Relaxed), 0);
+        let expected = Indexed { version: Version(1), value: Stored::At(at) };
+        assert_eq!(index.get(&[0, 0, 1]).unwrap(), Some(expected));
+    }
 }

@@ -5,6 +5,8 @@ mod recovery;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{EmbeddedEngine, EmbeddedOptions, indexer};
 use crate::contract::{self, Step};
+use crate::engine::{Change, Class, CommitError, Engine as _, Precondition, Transaction};
 
 /// Small bounds, so that a few commits meet all of them; the index is written only when a test says so.
 fn options(path: &Path) -> EmbeddedOptions {
@@ -62,6 +65,60 @@ async fn the_embedded_engine_keeps_the_contract() {
         open(&directory.path().join(count.get().to_string()))
     })
     .await;
+}
+
+/// Raises a number by reading, adding one and writing under the condition that nobody else did.
+async fn raise(engine: &EmbeddedEngine, name: &str) {
+    loop {
+        let read = engine.get(contract::key(name)).await.unwrap();
+        let (now, condition) = match &read {
+            None => (0, Precondition::Absent(contract::key(name))),
+            Some(record) => {
+                let now = String::from_utf8(record.value.to_vec()).unwrap().parse::<u32>().unwrap();
+                (now, Precondition::Unchanged(contract::key(name), record.version))
+            }
+        };
+        let changes = vec![contract::put(name, &(now + 1).to_string()), Change::Add(contract::key("all"), 1)];
+        let transaction = Transaction { preconditions: vec![condition], changes };
+        match engine.commit(Class::Settle, vec![transaction]).await.remove(0) {
+            Ok(_) => return,
+            Err(error) => assert_eq!(error, CommitError::Conflict),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_change_is_missed_while_the_overlay_moves_into_the_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Arc::new(open(directory.path()));
+    let done = Arc::new(AtomicBool::new(false));
+    let flusher = std::thread::spawn({
+        let (engine, done) = (engine.clone(), done.clone());
+        move || {
+            while !done.load(Ordering::SeqCst) {
+                flush(&engine);
+            }
+        }
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let engine = engine.clone();
+        tasks.spawn(async move {
+            for n in 0..60 {
+                raise(&engine, &format!("n{}", (task + n) % 3)).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    done.store(true, Ordering::SeqCst);
+    flusher.join().unwrap();
+    let mut sum = 0;
+    for name in ["n0", "n1", "n2"] {
+        sum += contract::text(&*engine, name).await.unwrap().parse::<u32>().unwrap();
+    }
+    assert_eq!(sum, 480);
+    let counted = engine.get(contract::key("all")).await.unwrap().unwrap();
+    assert_eq!(*counted.value, 480_i64.to_le_bytes());
 }
 
 proptest! {
