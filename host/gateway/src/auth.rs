@@ -90,11 +90,15 @@ impl Authenticator {
 /// Whether a `Host` header, or the authority of the request, names this machine itself.
 #[must_use]
 pub fn host_is_loopback(host: &str) -> bool {
-    let bare = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let (bare, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    // Nothing but a port may follow, or `[::1].example.org` would pass.
+    let port_is_sound =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_local = |address: IpAddr| address.to_canonical().is_loopback();
+    port_is_sound && (bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(is_local))
 }
 
 /// Whether a browser sent the request on behalf of a web page.
@@ -133,11 +137,39 @@ mod tests {
     }
 
     #[test]
+    fn without_keys_everyone_on_this_machine_may_do_everything() {
+        let open = Authenticator::new(&[]);
+        for scope in Scope::ALL {
+            assert_eq!(open.check(None, scope).unwrap().name(), "local");
+        }
+        assert!(open.is_open() && !keys().is_open());
+    }
+
+    #[test]
     fn only_names_of_this_machine_are_loopback() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:8080", "[::1]"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]:8080",
+            "[::1]",
+            "[::ffff:127.0.0.1]:80",
+        ] {
             assert!(host_is_loopback(host), "{host}");
         }
-        for host in ["", "example.org", "localhost.evil.org", "127.0.0.1.evil.org:80", "10.0.0.1", "[::2]:80"] {
+        for host in [
+            "",
+            "example.org",
+            "localhost.evil.org",
+            "127.0.0.1.evil.org:80",
+            "10.0.0.1",
+            "[::2]:80",
+            "[::1].evil.org",
+            "[::1",
+            "localhost:80:evil",
+            "127.0.0.1:port",
+        ] {
             assert!(!host_is_loopback(host), "{host}");
         }
     }

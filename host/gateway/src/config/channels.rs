@@ -83,6 +83,7 @@ impl ChannelNames {
         let names: Vec<&str> = self.0.iter().map(ChannelName::as_str).collect();
         let remedy = match nearest(text, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant:?}?"),
+            None if names.is_empty() => format!("add a section [channels.{text}]"),
             None => format!("add a section [channels.{text}], or name one of: {}", names.join(", ")),
         };
         entry.wrong(format!("there is no channel {text:?}"), remedy);

@@ -66,7 +66,10 @@ impl FromStr for Scope {
         let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
         found.ok_or_else(|| {
             let meant = nearest(text, Self::ALL.map(Self::as_str));
-            BadScope(text.to_owned(), meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())
+            BadScope(
+                text.to_owned(),
+                meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default(),
+            )
         })
     }
 }
@@ -89,7 +92,8 @@ pub(super) fn keys(entry: Option<&Entry<'_>>) -> Vec<KeyConfig> {
 
 fn key(mut section: Section<'_>) -> Option<KeyConfig> {
     let name = section.require("name", r#"name = "ci""#).and_then(|entry| name(&entry));
-    let sha256 = section.require("sha256", r#"sha256 = "64 hexadecimal digits""#).and_then(|entry| sha256(&entry));
+    let sha256 =
+        section.require("sha256", r#"sha256 = "64 hexadecimal digits""#).and_then(|entry| sha256(&entry));
     let scopes = section.require("scopes", r#"scopes = ["submit", "read"]"#).map(|entry| scopes(&entry));
     section.finish();
     Some(KeyConfig { name: name?, sha256: sha256?, scopes: scopes? })

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use fanfare_model::name::{ChannelName, UserId};
 
 pub use self::channels::{ChannelConfig, GrantsConfig, LimitsConfig};
-pub use self::environment::{Environment, ProcessEnvironment};
+pub use self::environment::{Environment, SystemEnvironment};
 pub use self::error::{ConfigError, ConfigErrors, Place};
 pub use self::keys::{BadScope, KeyConfig, Scope};
 pub use self::plugin::PluginRef;
@@ -41,7 +41,7 @@ use self::read::tree::{self, Table, Value};
 use self::secrets::Sources;
 
 /// The commented default, which serves when no file is given: `fanfare config default` prints it.
-pub const DEFAULT_TOML: &str = include_str!("default.toml");
+pub const DEFAULT: &str = include_str!("default.toml");
 
 /// How the default names itself in errors.
 const DEFAULT_NAME: &str = "(built-in default)";
@@ -49,7 +49,7 @@ const DEFAULT_NAME: &str = "(built-in default)";
 const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// Everything that one file says, resolved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The file; none for the built-in default.
     pub source: Option<PathBuf>,
@@ -79,11 +79,12 @@ impl Config {
     /// # Errors
     /// Every fault of the file and of the variables that override it.
     pub fn load(path: Option<&Path>, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
-        let Some(path) = path else { return Self::read(None, DEFAULT_TOML, environment) };
+        let Some(path) = path else { return Self::read(None, DEFAULT, environment) };
         let text = read_file(path).map_err(|wrong| {
             let place = Place::WholeFile(Arc::from(path.display().to_string()));
             let remedy =
-                "give the path of a configuration; `fanfare config default > fanfare.toml` writes one".to_owned();
+                "give the path of a configuration; `fanfare config default > fanfare.toml` writes one"
+                    .to_owned();
             ConfigErrors::one(ConfigError { place, key: String::new(), wrong, remedy })
         })?;
         Self::read(Some(path), &text, environment)
@@ -93,8 +94,13 @@ impl Config {
     ///
     /// # Errors
     /// Every fault of the text and of the variables that override it.
-    pub fn read(path: Option<&Path>, text: &str, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
-        let file: Arc<str> = Arc::from(path.map_or(DEFAULT_NAME.to_owned(), |path| path.display().to_string()));
+    pub fn read(
+        path: Option<&Path>,
+        text: &str,
+        environment: &dyn Environment,
+    ) -> Result<Self, ConfigErrors> {
+        let file: Arc<str> =
+            Arc::from(path.map_or(DEFAULT_NAME.to_owned(), |path| path.display().to_string()));
         let syntax = Faults::default();
         let mut root = tree::parse(&file, text, &syntax);
         // What follows from a broken line would only hide it.
@@ -152,9 +158,10 @@ fn resolve(root: &Table, whole: &Place, sources: Sources<'_>, faults: &Faults) -
     let mut file = Section::root(root, whole.clone(), faults);
     let (server, listen) = server::server(file.section("server"));
     let store = server::store(file.section("store"), sources.folder);
-    let keys = keys::keys(file.take("keys").as_ref());
+    let entry = file.take("keys");
+    let keys = keys::keys(entry.as_ref());
     // Keys with a fault of their own are not "no keys".
-    if file.take("keys").is_none_or(|entry| matches!(entry.value(), Value::List(items) if items.is_empty())) {
+    if entry.is_none_or(|entry| matches!(entry.value(), Value::List(items) if items.is_empty())) {
         keys::check_open_mode(&keys, &listen, whole, faults);
     }
     let (channels, names) = channels::channels(file.section("channels"), sources);

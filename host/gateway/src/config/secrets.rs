@@ -85,7 +85,10 @@ fn from_variable(entry: &Entry<'_>, name: &str, environment: &dyn Environment) -
     };
     let text = value.into_string().ok().filter(|text| text.len() <= SECRET_BYTES_MAX);
     if text.is_none() {
-        entry.wrong(format!("the value of {name} is no UTF-8 text of 64 KiB at most"), "set it to the secret's text");
+        entry.wrong(
+            format!("the value of {name} is no UTF-8 text of 64 KiB at most"),
+            "set it to the secret's text",
+        );
     }
     text
 }
@@ -101,7 +104,10 @@ fn from_file(entry: &Entry<'_>, path: &Path) -> Option<String> {
     };
     let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= SECRET_BYTES_MAX);
     let Some(mut text) = text else {
-        entry.wrong(format!("{} is no UTF-8 text of 64 KiB at most", path.display()), "put the secret's text there");
+        entry.wrong(
+            format!("{} is no UTF-8 text of 64 KiB at most", path.display()),
+            "put the secret's text there",
+        );
         return None;
     };
     // Editors and `echo` end a file with a line break that is not part of the secret; only one is taken off.

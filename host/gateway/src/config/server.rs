@@ -136,8 +136,10 @@ pub(super) fn server(section: Option<Section<'_>>) -> (ServerConfig, Listen) {
 
 /// Relative paths begin in `folder`.
 pub(super) fn store(section: Option<Section<'_>>, folder: &Path) -> StoreConfig {
-    let mut config =
-        StoreConfig { path: folder.join("fanfare-data"), idempotency_window: Duration::from_secs(24 * 3_600) };
+    let mut config = StoreConfig {
+        path: folder.join("fanfare-data"),
+        idempotency_window: Duration::from_secs(24 * 3_600),
+    };
     if let Some(mut section) = section {
         let path = section.take("path").and_then(|entry| entry.word().map(|text| folder.join(text)));
         set(&mut config.path, path);
@@ -191,7 +193,12 @@ fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-fn duration(section: &mut Section<'_>, name: &'static str, least: Duration, most: Duration) -> Option<Duration> {
+fn duration(
+    section: &mut Section<'_>,
+    name: &'static str,
+    least: Duration,
+    most: Duration,
+) -> Option<Duration> {
     section.take(name)?.duration(least..=most)
 }
 

@@ -11,7 +11,10 @@ pub(super) fn settings(entry: Option<&Entry<'_>>) -> Map<String, Json> {
     match entry.value() {
         Value::Table(table) => object(entry, table),
         other => {
-            entry.wrong(format!("must be a table, not {}", other.kind()), r#"write settings = { key = "value" }"#);
+            entry.wrong(
+                format!("must be a table, not {}", other.kind()),
+                r#"write settings = { key = "value" }"#,
+            );
             Map::new()
         }
     }

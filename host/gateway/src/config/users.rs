@@ -93,8 +93,10 @@ fn shaped(entry: &Entry<'_>, fits: fn(&str) -> bool, wrong: &str, remedy: &str) 
 }
 
 fn is_locale(text: &str) -> bool {
-    let subtag = |part: &str| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric());
-    let language = |part: &str| (2..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphabetic());
+    let subtag =
+        |part: &str| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric());
+    let language =
+        |part: &str| (2..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphabetic());
     let mut parts = text.split('-');
     text.len() <= 35 && parts.next().is_some_and(language) && parts.all(subtag)
 }

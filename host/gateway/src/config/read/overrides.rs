@@ -24,7 +24,8 @@ pub(in crate::config) fn apply(root: &mut Table, environment: &dyn Environment, 
             Err(_) => Err("its value is no UTF-8 text"),
         };
         if let Err(wrong) = set {
-            let remedy = "such a variable sets one single value of a section; unset it, or change the file".to_owned();
+            let remedy =
+                "such a variable sets one single value of a section; unset it, or change the file".to_owned();
             let key = words.join(".").to_lowercase();
             faults.note(ConfigError { place, key, wrong: wrong.to_owned(), remedy });
         }
@@ -62,7 +63,9 @@ fn stands_for(word: &str, key: &str) -> bool {
 fn of_the_same_kind(replaced: Option<&Value>, text: String) -> Value {
     let parsed = match replaced {
         Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
-        Some(Value::Float(_)) => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float),
+        Some(Value::Float(_)) => {
+            text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float)
+        }
         Some(Value::Flag(_)) => text.parse().ok().map(Value::Flag),
         _ => None,
     };

@@ -1,7 +1,10 @@
 //! "Did you mean": the known word nearest to an unknown one.
 
 /// The nearest of `known`, if it is near enough to have been meant.
-pub(in crate::config) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(in crate::config) fn nearest<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     // A hostile key must not cost time in the square of its length.
     if word.len() > 64 {
         return None;

@@ -54,7 +54,8 @@ pub(in crate::config) fn parse(file: &Arc<str>, text: &str, faults: &Faults) -> 
     let lines = Lines::of(file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let place = error.span().map_or_else(|| Place::WholeFile(Arc::clone(file)), |span| lines.place(&span));
+        let place =
+            error.span().map_or_else(|| Place::WholeFile(Arc::clone(file)), |span| lines.place(&span));
         let remedy = "see https://toml.io for how TOML is written".to_owned();
         // The parser's own sentence has several lines for a list of what it expected.
         let wrong = error.message().trim().replace('\n', ", ");
@@ -142,7 +143,9 @@ mod tests {
 
     #[test]
     fn numbers_that_do_not_fit_are_refused() {
-        assert!(faults_of("a = 99999999999999999999").contains("f.toml:1:5: an integer of more than 64 bits"));
+        assert!(
+            faults_of("a = 99999999999999999999").contains("f.toml:1:5: an integer of more than 64 bits")
+        );
         assert!(faults_of("a = nan").contains("not a finite number"));
     }
 
