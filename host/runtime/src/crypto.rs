@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 
 use crate::secrets::Secret;
 
@@ -65,9 +67,12 @@ fn bad_key(sentence: impl Into<String>) -> CryptoError {
 pub fn hmac(secret: &Secret, format: KeyFormat, hash: Hash, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
     let key = key(secret, format)?;
     match hash {
-        Hash::Sha1 => Hmac::<sha1::Sha1>::new_from_slice(&key).map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
-        Hash::Sha256 => Hmac::<sha2::Sha256>::new_from_slice(&key).map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
-        Hash::Sha512 => Hmac::<sha2::Sha512>::new_from_slice(&key).map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
+        Hash::Sha1 => Hmac::<sha1::Sha1>::new_from_slice(&key)
+            .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
+        Hash::Sha256 => Hmac::<sha2::Sha256>::new_from_slice(&key)
+            .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
+        Hash::Sha512 => Hmac::<sha2::Sha512>::new_from_slice(&key)
+            .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
     }
     .map_err(|_| bad_key("the key has a length that HMAC does not take"))
 }
@@ -81,7 +86,8 @@ fn key(secret: &Secret, format: KeyFormat) -> Result<Vec<u8>, CryptoError> {
         KeyFormat::StandardWebhooks => {
             let text = text.trim();
             let encoded = text.strip_prefix("whsec_").unwrap_or(text);
-            base64(encoded).ok_or_else(|| bad_key("the secret is not whsec_ and base64, as Standard Webhooks has it"))?
+            base64(encoded)
+                .ok_or_else(|| bad_key("the secret is not whsec_ and base64, as Standard Webhooks has it"))?
         }
     };
     if key.is_empty() {
@@ -104,7 +110,9 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 /// [`CryptoError::BadKey`] where the secret is no such key, or one of another algorithm.
 pub fn sign(secret: &Secret, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
     let der = pkcs8(secret.expose())?;
-    let rejected = |error: ring::error::KeyRejected| bad_key(format!("the secret is no {} key ({error})", algorithm.name()));
+    let rejected = |error: ring::error::KeyRejected| {
+        bad_key(format!("the secret is no {} key ({error})", algorithm.name()))
+    };
     let failed = |_| bad_key("the key does not sign");
     match algorithm {
         Algorithm::Ed25519 => {
@@ -120,7 +128,8 @@ pub fn sign(secret: &Secret, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8
         }
         Algorithm::EcdsaP256Sha256 => {
             let random = SystemRandom::new();
-            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random).map_err(rejected)?;
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
+                .map_err(rejected)?;
             Ok(pair.sign(&random, data).map_err(failed)?.as_ref().to_vec())
         }
     }
@@ -198,7 +207,10 @@ mod tests {
     }
 
     fn pem(der: &[u8]) -> Secret {
-        Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der)))
+        Secret::new(format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(der)
+        ))
     }
 
     #[test]

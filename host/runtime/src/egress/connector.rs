@@ -45,7 +45,8 @@ impl Connector {
             let addresses = dial::permitted(&*self.resolver, &host, port, self.policy).await?;
             dial::connect(&addresses, self.connect_timeout).await
         };
-        let late = || DialError::Connect(format!("no connection within {} ms", self.connect_timeout.as_millis()));
+        let late =
+            || DialError::Connect(format!("no connection within {} ms", self.connect_timeout.as_millis()));
         let stream = tokio::time::timeout(self.connect_timeout, work).await.map_err(|_| late())??;
         Ok(Checked { stream: TokioIo::new(stream), _permit: permit })
     }

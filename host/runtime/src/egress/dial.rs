@@ -125,7 +125,10 @@ pub(crate) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result
                 return Ok(stream);
             }
             Ok(Err(error)) => last = DialError::Connect(format!("{address}: {}", reason(&error))),
-            Err(_) => last = DialError::Connect(format!("{address} did not answer within {} ms", limit.as_millis())),
+            Err(_) => {
+                last =
+                    DialError::Connect(format!("{address} did not answer within {} ms", limit.as_millis()));
+            }
         }
     }
     Err(last)

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
 use http::Uri;
+use http::header::{self, HeaderMap};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::HttpsConnector;
@@ -178,7 +178,8 @@ impl Door {
 
     async fn carry(&self, context: &CallContext, request: Request) -> Result<Response, Refusal> {
         if request.url.len() > URL_BYTES_MAX {
-            let sentence = format!("a URL of {} bytes; at most {URL_BYTES_MAX} are carried", request.url.len());
+            let sentence =
+                format!("a URL of {} bytes; at most {URL_BYTES_MAX} are carried", request.url.len());
             return Err(Refusal::Limit(sentence));
         }
         let target = Target::parse(&request.url).map_err(Refusal::Invalid)?;
@@ -186,7 +187,8 @@ impl Door {
             let sentence = "a secret can't stand for a URL's host; write the origin out, as in https://host/${secret:name}";
             return Err(Refusal::Invalid(sentence.to_owned()));
         }
-        let policy = context.grants.allows_http(&target).ok_or_else(|| not_granted(&context.grants, &target))?;
+        let policy =
+            context.grants.allows_http(&target).ok_or_else(|| not_granted(&context.grants, &target))?;
         let request = prepare(context, &target, request)?;
         let pools = self.inner.pools.get_or_init(|| Pools::open(&self.inner.options));
         let pools = pools.as_ref().map_err(|error| Refusal::Tls(format!("TLS can't be set up: {error}")))?;
@@ -224,7 +226,10 @@ fn prepare(
     let (body, _) = fill(request.body, Place::Body(body_kind(&headers)))?;
     if body.len() > context.body_bytes_max {
         let max = context.body_bytes_max;
-        return Err(Refusal::Limit(format!("a request body of {} bytes; at most {max} are carried", body.len())));
+        return Err(Refusal::Limit(format!(
+            "a request body of {} bytes; at most {max} are carried",
+            body.len()
+        )));
     }
     let mut built = http::Request::new(Full::new(Bytes::from(body)));
     *built.method_mut() = method;
@@ -234,10 +239,7 @@ fn prepare(
 }
 
 /// The URL as it is sent: canonical host, secrets in path and query, no fragment.
-fn uri(
-    target: &Target,
-    fill: impl Fn(&str, Place) -> Result<Vec<u8>, Refusal>,
-) -> Result<Uri, Refusal> {
+fn uri(target: &Target, fill: impl Fn(&str, Place) -> Result<Vec<u8>, Refusal>) -> Result<Uri, Refusal> {
     let mut path = fill(target.url.path(), Place::Path)?;
     if let Some(query) = target.url.query() {
         path.push(b'?');
@@ -252,7 +254,8 @@ fn uri(
 }
 
 fn body_kind(headers: &HeaderMap) -> BodyKind {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence == "application/json" || essence.ends_with("+json") {
         return BodyKind::Json;
@@ -283,20 +286,21 @@ fn explain(error: &ClientError, grants: &Grants, target: &Target) -> Refusal {
         return of_dial(dial, grants, target);
     }
     if error.is_connect() {
-        let reason = cause::<rustls::Error>(error).map_or_else(
-            || "the connection closed during the handshake".to_owned(),
-            ToString::to_string,
-        );
+        let reason = cause::<rustls::Error>(error)
+            .map_or_else(|| "the connection closed during the handshake".to_owned(), ToString::to_string);
         return Refusal::Tls(format!("no trusted connection to {target}: {reason}"));
     }
     match cause::<hyper::Error>(error) {
-        Some(inner) if inner.is_parse_too_large() => {
-            let max = RESPONSE_HEAD_BYTES_MAX;
-            Refusal::Limit(format!("{target} answered with more than {max} bytes of header fields"))
-        }
+        Some(inner) if inner.is_parse_too_large() => head_too_long(target),
         Some(inner) => Refusal::Protocol(format!("the exchange with {target} broke: {inner}")),
         None => Refusal::Protocol(format!("the exchange with {target} broke: {error}")),
     }
+}
+
+fn head_too_long(target: &Target) -> Refusal {
+    Refusal::Limit(format!(
+        "{target} answered with more than {RESPONSE_HEAD_BYTES_MAX} bytes of header fields"
+    ))
 }
 
 fn of_dial(error: &DialError, grants: &Grants, target: &Target) -> Refusal {
@@ -307,7 +311,8 @@ fn of_dial(error: &DialError, grants: &Grants, target: &Target) -> Refusal {
             Refusal::Connect(format!("no connection to {target}: {max} connections are open already"))
         }
         DialError::Forbidden { address, class } => {
-            let literal = format!("{}://{}:{}", target.scheme.as_str(), super::Host::Address(*address), target.port);
+            let literal =
+                format!("{}://{}:{}", target.scheme.as_str(), super::Host::Address(*address), target.port);
             let opens = class.opens_with_allow_private() && grants.names(target);
             let line = if opens { grants.line_with_private() } else { grants.line_with_http(&literal) };
             let place = target.to_string();
@@ -317,7 +322,9 @@ fn of_dial(error: &DialError, grants: &Grants, target: &Target) -> Refusal {
 }
 
 /// The first cause of type `E`. An I/O error hides what it wraps from `source`, so that is opened too.
-pub(crate) fn cause<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
+pub(crate) fn cause<'e, E: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {
@@ -338,6 +345,12 @@ async fn read(
     answer: http::Response<Incoming>,
 ) -> Result<Response, Refusal> {
     let (head, body) = answer.into_parts();
+    // The client's buffer bounds what is read; this bounds what the guest is handed.
+    let head_bytes =
+        head.headers.iter().fold(0_usize, |sum, (name, value)| sum + name.as_str().len() + value.len());
+    if head_bytes > RESPONSE_HEAD_BYTES_MAX {
+        return Err(head_too_long(target));
+    }
     let encoded = head.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
     if encoded && !context.secrets.is_empty() {
         return Err(Refusal::Protocol(format!(
@@ -346,9 +359,10 @@ async fn read(
     }
     let body = collect(body, target, context.body_bytes_max).await?;
     let secrets = &context.secrets;
-    let fields = head.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), secrets.mask(value.as_bytes().to_vec()))
-    });
+    let fields = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), secrets.mask(value.as_bytes().to_vec())));
     Ok(Response { status: head.status.as_u16(), headers: fields.collect(), body: secrets.mask(body) })
 }
 
@@ -361,7 +375,8 @@ async fn collect(mut body: Incoming, target: &Target, max: usize) -> Result<Vec<
     }
     let mut collected = Vec::with_capacity(announced);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::Protocol(format!("the answer of {target} broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Refusal::Protocol(format!("the answer of {target} broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if collected.len().saturating_add(data.len()) > max {
             return Err(too_long());

@@ -1,7 +1,7 @@
 //! Header fields and methods of a guest's request, and what of them is the door's own business.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::Method;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::Refusal;
 
@@ -59,7 +59,10 @@ pub(super) fn headers(
     mut fill: impl FnMut(Vec<u8>) -> Result<(Vec<u8>, bool), Refusal>,
 ) -> Result<HeaderMap, Refusal> {
     if given.len() > HEADERS_MAX {
-        return Err(Refusal::Limit(format!("{} header fields; at most {HEADERS_MAX} are carried", given.len())));
+        return Err(Refusal::Limit(format!(
+            "{} header fields; at most {HEADERS_MAX} are carried",
+            given.len()
+        )));
     }
     let mut map = HeaderMap::with_capacity(given.len() + 2);
     let mut bytes = 0_usize;
@@ -69,7 +72,8 @@ pub(super) fn headers(
         match owner(&parsed) {
             Owner::Door => continue,
             Owner::Nobody => {
-                let sentence = format!("the header {parsed} is not carried, because the gateway frames the request");
+                let sentence =
+                    format!("the header {parsed} is not carried, because the gateway frames the request");
                 return Err(Refusal::Invalid(sentence));
             }
             Owner::Guest => {}
@@ -77,7 +81,9 @@ pub(super) fn headers(
         let (value, has_secret) = fill(value)?;
         bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
         let mut value = HeaderValue::from_bytes(&value).map_err(|_| {
-            Refusal::Invalid(format!("the value of the header {parsed} holds a line break or control character"))
+            Refusal::Invalid(format!(
+                "the value of the header {parsed} holds a line break or control character"
+            ))
         })?;
         value.set_sensitive(has_secret);
         map.append(parsed, value);

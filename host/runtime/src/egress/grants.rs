@@ -194,9 +194,6 @@ mod tests {
             "grants = { http = [\"http://127.0.0.1:9000\", \"https://a.example\"], \
              smtp = [\"smtp.example.org:587\"], allow_private = true }"
         );
-        assert_eq!(
-            Grants::default().line_with_smtp("[::1]:25"),
-            "grants = { smtp = [\"[::1]:25\"] }"
-        );
+        assert_eq!(Grants::default().line_with_smtp("[::1]:25"), "grants = { smtp = [\"[::1]:25\"] }");
     }
 }

@@ -16,7 +16,7 @@ mod grants;
 mod origin;
 mod refusal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 pub use address::{AddressClass, canonical, classify};

@@ -62,7 +62,9 @@ pub enum Denial {
         line: String,
     },
     /// The place is granted and leads to an address that is not.
-    #[error("{place} resolves to {address}, {class}, which a name may not reach; to allow it, put into the channel's section: {line}")]
+    #[error(
+        "{place} resolves to {address}, {class}, which a name may not reach; to allow it, put into the channel's section: {line}"
+    )]
     Address {
         /// The origin or mail server.
         place: String,
@@ -74,7 +76,9 @@ pub enum Denial {
         line: String,
     },
     /// The secret is not for this place.
-    #[error("the secret {secret:?} is not for {place}: a secret goes only to origins granted by name; to allow it, put into the channel's section: {line}")]
+    #[error(
+        "the secret {secret:?} is not for {place}: a secret goes only to origins granted by name; to allow it, put into the channel's section: {line}"
+    )]
     SecretElsewhere {
         /// The secret's name.
         secret: String,
@@ -94,10 +98,14 @@ pub enum Denial {
         bound: String,
     },
     /// The plugin did not ask to have secrets put into bodies.
-    #[error("the secret {0:?} stands in the request's body, and this plugin's manifest does not ask for secrets there; use it in the URL or a header")]
+    #[error(
+        "the secret {0:?} stands in the request's body, and this plugin's manifest does not ask for secrets there; use it in the URL or a header"
+    )]
     SecretInBody(String),
     /// A password would be readable on the way.
-    #[error("the password for {place} would cross the network in clear; set encryption to \"starttls\" or \"tls\"")]
+    #[error(
+        "the password for {place} would cross the network in clear; set encryption to \"starttls\" or \"tls\""
+    )]
     PasswordInClear {
         /// The mail server.
         place: String,

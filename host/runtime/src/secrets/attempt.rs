@@ -125,7 +125,7 @@ impl AttemptSecrets {
         }
         let mut filled = bytes;
         let mut any = false;
-        for marker in self.markers.iter() {
+        for marker in &self.markers {
             if !has(&filled, marker.text.as_bytes()) {
                 continue;
             }
@@ -147,9 +147,10 @@ impl AttemptSecrets {
             return Err(FillError::Elsewhere { secret, bound: None });
         };
         if !may_go(entry) {
-            let bound = entry.origins.as_ref().map(|origins| {
-                origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            });
+            let bound = entry
+                .origins
+                .as_ref()
+                .map(|origins| origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
             return Err(FillError::Elsewhere { secret, bound });
         }
         if matches!(place, Place::Body(_)) && !self.secrets.in_body() {
@@ -278,6 +279,9 @@ mod tests {
         let error = attempt.by_name("other").unwrap_err().to_string();
         assert_eq!(error, "the plugin's manifest does not ask for the secret \"other\"");
         let error = attempt.by_name("none").unwrap_err().to_string();
-        assert_eq!(error, "the channel has no secret \"none\"; add secrets = { none = \"env:NAME\" } to its section");
+        assert_eq!(
+            error,
+            "the channel has no secret \"none\"; add secrets = { none = \"env:NAME\" } to its section"
+        );
     }
 }

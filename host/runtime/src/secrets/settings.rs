@@ -9,7 +9,9 @@ use super::attempt::{AttemptSecrets, Marker};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownSecret {
     /// No secret of this name.
-    #[error("the settings name the secret {name:?}, and the channel has {known}; add secrets = {{ {name} = \"env:NAME\" }} to its section")]
+    #[error(
+        "the settings name the secret {name:?}, and the channel has {known}; add secrets = {{ {name} = \"env:NAME\" }} to its section"
+    )]
     Missing {
         /// The name.
         name: String,
@@ -69,7 +71,8 @@ impl MarkedSettings {
     #[must_use]
     pub fn mark(&self) -> (AttemptSecrets, String) {
         let markers: Vec<Marker> = self.names.iter().map(|name| Marker::for_secret(name)).collect();
-        let mut text = String::with_capacity(self.texts.iter().map(String::len).sum::<usize>() + markers.len() * 64);
+        let mut text =
+            String::with_capacity(self.texts.iter().map(String::len).sum::<usize>() + markers.len() * 64);
         let mut texts = self.texts.iter();
         text.extend(texts.next().map(String::as_str));
         for (hole, after) in self.holes.iter().zip(texts) {
@@ -93,9 +96,10 @@ impl Visit<'_> {
                 *text = self.text(text, path)?;
                 Ok(())
             }
-            Value::Array(items) => {
-                items.iter_mut().enumerate().try_for_each(|(at, item)| self.value(item, &format!("{path}[{at}]")))
-            }
+            Value::Array(items) => items
+                .iter_mut()
+                .enumerate()
+                .try_for_each(|(at, item)| self.value(item, &format!("{path}[{at}]"))),
             Value::Object(fields) => {
                 let dot = if path.is_empty() { "" } else { "." };
                 fields.iter_mut().try_for_each(|(key, item)| self.value(item, &format!("{path}{dot}{key}")))

@@ -12,8 +12,8 @@ use super::message;
 use super::pool::{Account, Key, Pool, TlsNames};
 use super::{Encryption, Message, Reply, Server, SmtpContext, SmtpRefusal};
 use crate::egress::{
-    AddressClass, AddressPolicy, Denial, DialError, Grants, Host, Resolve, Roots, ServerPattern, SystemResolver,
-    cause, classify, permitted,
+    AddressClass, AddressPolicy, Denial, DialError, Grants, Host, Resolve, Roots, ServerPattern,
+    SystemResolver, cause, classify, permitted,
 };
 use crate::secrets::Place;
 
@@ -73,7 +73,9 @@ impl Mailer {
         let limit = context.timeout;
         // Boxed, because lettre's futures are large and this one lives inside a guest's fiber.
         let work = Box::pin(self.carry(context, message));
-        let late = || SmtpRefusal::Timeout(format!("the mail server did not finish within {} ms", limit.as_millis()));
+        let late = || {
+            SmtpRefusal::Timeout(format!("the mail server did not finish within {} ms", limit.as_millis()))
+        };
         let sent = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()));
         let masked = |reply: Reply| Reply { code: reply.code, text: context.secrets.mask_text(reply.text) };
         match sent {
@@ -128,7 +130,8 @@ impl Mailer {
         let timeout = Some(self.options.connect_timeout);
         let from_the_start = tls.clone().filter(|_| route.encryption == Encryption::Tls);
         let opened =
-            AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), timeout, &hello, from_the_start, None).await;
+            AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), timeout, &hello, from_the_start, None)
+                .await;
         let mut connection = opened.map_err(failed)?;
         if let (Encryption::Starttls, Some(tls)) = (route.encryption, tls) {
             if !connection.can_starttls() {
@@ -177,7 +180,8 @@ fn account(context: &SmtpContext, server: &Server) -> Result<Option<Account>, Sm
             let unbound = |entry: &crate::secrets::SecretEntry| entry.origins.is_none();
             let filled = context.secrets.fill(username.clone().into_bytes(), Place::Header, &unbound);
             let filled = filled.ok().and_then(|(bytes, _)| String::from_utf8(bytes).ok());
-            let username = filled.ok_or_else(|| invalid("the secret in the username can't be used for mail"))?;
+            let username =
+                filled.ok_or_else(|| invalid("the secret in the username can't be used for mail"))?;
             Ok(Some(Account { username, password: password.clone() }))
         }
     }

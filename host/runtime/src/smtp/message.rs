@@ -73,7 +73,9 @@ fn limits(message: &Message) -> Result<(), SmtpRefusal> {
         ("attachments", message.attachments.len(), ATTACHMENTS_MAX),
     ];
     match counts.iter().find(|(_, count, max)| count > max) {
-        Some((what, count, max)) => Err(SmtpRefusal::Limit(format!("{count} {what}; at most {max} are carried"))),
+        Some((what, count, max)) => {
+            Err(SmtpRefusal::Limit(format!("{count} {what}; at most {max} are carried")))
+        }
         None => Ok(()),
     }
 }
@@ -85,7 +87,9 @@ enum Content {
 
 fn body(message: &Message) -> Result<Content, SmtpRefusal> {
     Ok(match (&message.text, &message.html) {
-        (Some(text), Some(html)) => Content::Both(MultiPart::alternative_plain_html(text.clone(), html.clone())),
+        (Some(text), Some(html)) => {
+            Content::Both(MultiPart::alternative_plain_html(text.clone(), html.clone()))
+        }
         (Some(text), None) => Content::One(SinglePart::plain(text.clone())),
         (None, Some(html)) => Content::One(SinglePart::html(html.clone())),
         (None, None) => return Err(invalid("the mail has neither text nor html")),
@@ -106,7 +110,8 @@ fn attached(attachment: &Attachment) -> Result<SinglePart, SmtpRefusal> {
 
 /// The domain goes out in ASCII, so that only a local part in another script needs the server's SMTPUTF8.
 fn mailbox(role: &str, mailbox: &Mailbox) -> Result<LettreMailbox, SmtpRefusal> {
-    let bad = || invalid(format!("the {role}'s address is no e-mail address; write such as alice@example.org"));
+    let bad =
+        || invalid(format!("the {role}'s address is no e-mail address; write such as alice@example.org"));
     if let Some(name) = &mailbox.name {
         one_line(&format!("{role}'s name"), name)?;
     }
@@ -141,7 +146,9 @@ fn header(name: &str, value: &str) -> Result<HeaderValue, SmtpRefusal> {
         return Err(invalid("a header's name is none; write letters, digits and hyphens"));
     }
     if OWN_FIELDS.contains(&lower.as_str()) || lower.starts_with("content-") || lower.starts_with("resent-") {
-        return Err(invalid(format!("the header {lower} is set from the mail's own fields and can't be given")));
+        return Err(invalid(format!(
+            "the header {lower} is set from the mail's own fields and can't be given"
+        )));
     }
     let name = HeaderName::new_from_ascii(name.to_owned()).map_err(|_| invalid("a header's name is none"))?;
     Ok(HeaderValue::new(name, value.to_owned()))
