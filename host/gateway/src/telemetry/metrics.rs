@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_model::name::ChannelName;
+use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -43,6 +44,13 @@ struct CodeLabels {
     code: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
 type Seconds = Counter<f64, AtomicU64>;
 
 /// All metrics of one gateway.
@@ -58,6 +66,8 @@ pub struct Metrics {
     dropped_lines: Family<ChannelLabels, Counter>,
     waiting: Family<ChannelLabels, Gauge>,
     running: Family<ChannelLabels, Gauge>,
+    parked: Family<ChannelLabels, Gauge>,
+    requests: Family<RequestLabels, Counter>,
     panics: Counter,
     codes: Mutex<HashSet<(ChannelName, String)>>,
 }
@@ -98,6 +108,8 @@ impl Metrics {
             dropped_lines: Family::default(),
             waiting: Family::default(),
             running: Family::default(),
+            parked: Family::default(),
+            requests: Family::default(),
             panics: Counter::default(),
             codes: Mutex::default(),
         };
@@ -116,6 +128,8 @@ impl Metrics {
         r.register("plugin_log_lines_dropped", "Log lines over a limit", self.dropped_lines.clone());
         r.register("lane_waiting", "Deliveries in memory that wait for a slot", self.waiting.clone());
         r.register("lane_running", "Attempts under way", self.running.clone());
+        r.register("lane_parked", "1 where the lane's channel is not there", self.parked.clone());
+        r.register("http_requests", "Requests answered", self.requests.clone());
         r.register("panics", "Panics that were caught: each one is a bug", self.panics.clone());
     }
 
@@ -127,6 +141,20 @@ impl Metrics {
     /// A submission was refused.
     pub fn refused(&self, code: &str) {
         self.refused.get_or_create(&CodeLabels { code: code.to_owned() }).inc();
+    }
+
+    /// A request was answered. `route` is the pattern of the path, not the path; none when there is nothing there.
+    pub fn answered(&self, route: Option<&str>, method: &Method, status: StatusCode) {
+        let method = match *method {
+            Method::GET => "GET",
+            Method::HEAD => "HEAD",
+            Method::POST => "POST",
+            Method::DELETE => "DELETE",
+            // Clients make methods up.
+            _ => "other",
+        };
+        let route = route.unwrap_or("none").to_owned();
+        self.requests.get_or_create(&RequestLabels { route, method, status: status.as_u16() }).inc();
     }
 
     /// A panic was caught.
@@ -164,10 +192,15 @@ impl Metrics {
     /// The text of all metrics, with the lanes as they are now.
     #[must_use]
     pub fn encode(&self, lanes: &[LaneDepth]) -> String {
+        // A lane that is gone must not show its last depth for ever.
+        for family in [&self.waiting, &self.running, &self.parked] {
+            family.clear();
+        }
         for lane in lanes {
             let labels = ChannelLabels { channel: lane.lane.to_string() };
             self.waiting.get_or_create(&labels).set(i64::try_from(lane.waiting).unwrap_or(i64::MAX));
             self.running.get_or_create(&labels).set(i64::try_from(lane.running).unwrap_or(i64::MAX));
+            self.parked.get_or_create(&labels).set(lane.parked.into());
         }
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -205,5 +238,31 @@ mod tests {
         let text = metrics.encode(&[]);
         assert_eq!(text.matches("fanfare_attempts_total{").count(), CODES_MAX + 1, "{text}");
         assert!(text.contains("code=\"other\"} 64"), "{text}");
+    }
+
+    #[test]
+    fn lanes_are_shown_as_they_are_and_not_as_they_were() {
+        let metrics = Metrics::new();
+        let lane: ChannelName = "hook".parse().unwrap();
+        let text = metrics.encode(&[LaneDepth { lane, waiting: 3, running: 1, parked: true }]);
+        for line in
+            ["waiting{channel=\"hook\"} 3", "running{channel=\"hook\"} 1", "parked{channel=\"hook\"} 1"]
+        {
+            assert!(text.contains(&format!("fanfare_lane_{line}")), "{text}");
+        }
+        assert!(!metrics.encode(&[]).contains("hook"));
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_and_a_made_up_method_is_other() {
+        let metrics = Metrics::new();
+        metrics.answered(Some("/livez"), &Method::GET, StatusCode::OK);
+        metrics.answered(None, &Method::from_bytes(b"BREW").unwrap(), StatusCode::NOT_FOUND);
+        let text = metrics.encode(&[]);
+        assert!(
+            text.contains("fanfare_http_requests_total{route=\"/livez\",method=\"GET\",status=\"200\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("{route=\"none\",method=\"other\",status=\"404\"} 1"), "{text}");
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::config) fn show_size(bytes: u64) -> String {
 
 fn show(amount: u64, units: &[(&str, u64)], smallest: &str, gap: &str) -> String {
     // "1m" for a minute, but "90s" for a minute and a half.
-    let whole = units.iter().find(|(_, factor)| amount > 0 && amount % factor == 0);
+    let whole = units.iter().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor));
     let (unit, factor) = whole.copied().unwrap_or((smallest, 1));
     format!("{}{gap}{unit}", amount / factor)
 }

@@ -102,11 +102,6 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Its dotted key.
-    pub(in crate::config) fn key(&self) -> &str {
-        &self.key
-    }
-
     /// Its place.
     pub(in crate::config) fn place(&self) -> &'a Place {
         &self.node.place
