@@ -1,6 +1,6 @@
 //! What the pooled client connects with: [`super::dial`] under one address policy, counted.
 //!
-//! Each policy has a client, and so a pool, of its own. A pooled connection was checked when it was opened, and
+//! A pooled connection was checked when it was opened, and
 //! stays at that address.
 
 use std::future::Future;
@@ -19,18 +19,47 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use super::dial::{self, DialError, Resolve};
+use super::door::DoorOptions;
 use super::grants::AddressPolicy;
 use super::origin::Host;
+
+/// Makes connectors that share one count of open connections.
+pub(super) struct Connectors {
+    resolver: Arc<dyn Resolve>,
+    connect_timeout: Duration,
+    open: Arc<Semaphore>,
+    connections_max: usize,
+}
+
+impl Connectors {
+    pub(super) fn new(options: &DoorOptions) -> Self {
+        Self {
+            resolver: Arc::clone(&options.resolver),
+            connect_timeout: options.connect_timeout,
+            open: Arc::new(Semaphore::new(options.connections_max)),
+            connections_max: options.connections_max,
+        }
+    }
+
+    pub(super) fn under(&self, policy: AddressPolicy) -> Connector {
+        Connector {
+            resolver: Arc::clone(&self.resolver),
+            policy,
+            connect_timeout: self.connect_timeout,
+            open: Arc::clone(&self.open),
+            connections_max: self.connections_max,
+        }
+    }
+}
 
 /// Opens checked connections under one policy.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) resolver: Arc<dyn Resolve>,
-    pub(super) policy: AddressPolicy,
-    pub(super) connect_timeout: Duration,
-    /// Shared by all policies.
-    pub(super) open: Arc<Semaphore>,
-    pub(super) connections_max: usize,
+    resolver: Arc<dyn Resolve>,
+    policy: AddressPolicy,
+    connect_timeout: Duration,
+    open: Arc<Semaphore>,
+    connections_max: usize,
 }
 
 impl Connector {

@@ -1,31 +1,28 @@
 //! The door itself: one request in, one response or one refusal out.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
 use http::header::{self, HeaderMap};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::OnceCell;
 
-use super::connector::Connector;
-use super::dial::{DialError, Resolve, SystemResolver};
+use super::answer::{explain, read};
+use super::connector::{Connector, Connectors};
+use super::dial::{Resolve, SystemResolver};
 use super::fields;
-use super::grants::{AddressPolicy, Grants, class_of};
-use super::origin::Target;
+use super::grants::{Grants, class_of};
+use super::origin::{Host, Scheme, Target};
+use super::pools::Pools;
 use super::refusal::{Denial, Refusal};
 use super::tls::{self, Roots};
-use crate::secrets::{AttemptSecrets, BodyKind, FillError, Place};
+use crate::secrets::{AttemptSecrets, BodyKind, FillError, Place, SecretEntry};
 
 /// Longer URLs are refused, in bytes.
 const URL_BYTES_MAX: usize = 8 * 1024;
-/// A response's status line and header fields, in bytes.
-const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What the door is built with.
 #[derive(Clone)]
@@ -94,8 +91,6 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-type Pool = Client<HttpsConnector<Connector>, Full<Bytes>>;
-
 /// The egress door. Cheap to clone; clones share the pools.
 #[derive(Clone)]
 pub struct Door {
@@ -104,63 +99,20 @@ pub struct Door {
 
 struct Inner {
     options: DoorOptions,
-    /// Built at the first request: reading the system's certificates takes milliseconds that a start need not wait for.
-    pools: OnceLock<Result<Pools, String>>,
-}
-
-struct Pools {
-    literal: Pool,
-    public: Pool,
-    private: Pool,
-}
-
-impl Pools {
-    fn open(options: &DoorOptions) -> Result<Self, String> {
-        let config = tls::client_config(&options.roots).map_err(|error| error.to_string())?;
-        let open = Arc::new(Semaphore::new(options.connections_max));
-        let pool = |policy| {
-            let connector = Connector {
-                resolver: Arc::clone(&options.resolver),
-                policy,
-                connect_timeout: options.connect_timeout,
-                open: Arc::clone(&open),
-                connections_max: options.connections_max,
-            };
-            let connector = hyper_rustls::HttpsConnectorBuilder::new()
-                .with_tls_config(config.clone())
-                .https_or_http()
-                .enable_all_versions()
-                .wrap_connector(connector);
-            Client::builder(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(options.idle_timeout)
-                .pool_max_idle_per_host(options.idle_per_origin_max)
-                .http1_max_buf_size(RESPONSE_HEAD_BYTES_MAX)
-                .http2_max_header_list_size(u32::try_from(RESPONSE_HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-                .build(connector)
-        };
-        Ok(Self {
-            literal: pool(AddressPolicy::Literal),
-            public: pool(AddressPolicy::Public),
-            private: pool(AddressPolicy::Private),
-        })
-    }
-
-    fn of(&self, policy: AddressPolicy) -> &Pool {
-        match policy {
-            AddressPolicy::Literal => &self.literal,
-            AddressPolicy::Public => &self.public,
-            AddressPolicy::Private => &self.private,
-        }
-    }
+    connectors: Connectors,
+    plain: Pools<Connector>,
+    /// Built at the first https request, off the executor: reading the system's certificates takes milliseconds
+    /// and megabytes that a gateway without https need not spend.
+    secure: OnceCell<Pools<HttpsConnector<Connector>>>,
 }
 
 impl Door {
     /// A door with its own, empty pools.
     #[must_use]
     pub fn new(options: DoorOptions) -> Self {
-        Self { inner: Arc::new(Inner { options, pools: OnceLock::new() }) }
+        let connectors = Connectors::new(&options);
+        let plain = Pools::open(&options, |policy| connectors.under(policy));
+        Self { inner: Arc::new(Inner { options, connectors, plain, secure: OnceCell::new() }) }
     }
 
     /// Sends one request, if it may go where it wants to go.
@@ -183,18 +135,37 @@ impl Door {
             return Err(Refusal::Limit(sentence));
         }
         let target = Target::parse(&request.url).map_err(Refusal::Invalid)?;
-        if context.secrets.is_marked(&target.to_string()) {
+        if matches!(target.host(), Host::Name(name) if context.secrets.is_marked(name)) {
             let sentence = "a secret can't stand for a URL's host; write the origin out, as in https://host/${secret:name}";
             return Err(Refusal::Invalid(sentence.to_owned()));
         }
         let policy =
             context.grants.allows_http(&target).ok_or_else(|| not_granted(&context.grants, &target))?;
         let request = prepare(context, &target, request)?;
-        let pools = self.inner.pools.get_or_init(|| Pools::open(&self.inner.options));
-        let pools = pools.as_ref().map_err(|error| Refusal::Tls(format!("TLS can't be set up: {error}")))?;
-        let answered = pools.of(policy).request(request).await;
+        let answered = match target.scheme {
+            Scheme::Http => self.inner.plain.of(policy).request(request).await,
+            Scheme::Https => self.secure().await?.of(policy).request(request).await,
+        };
         let answer = answered.map_err(|error| explain(&error, &context.grants, &target))?;
         read(context, &target, answer).await
+    }
+
+    async fn secure(&self) -> Result<&Pools<HttpsConnector<Connector>>, Refusal> {
+        let inner = &self.inner;
+        let failed = |error: String| Refusal::Tls(format!("TLS can't be set up: {error}"));
+        let open = async {
+            let roots = inner.options.roots.clone();
+            let config = tokio::task::spawn_blocking(move || tls::client_config(&roots)).await;
+            let config = config.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            Ok(Pools::open(&inner.options, |policy| {
+                hyper_rustls::HttpsConnectorBuilder::new()
+                    .with_tls_config(config.clone())
+                    .https_only()
+                    .enable_all_versions()
+                    .wrap_connector(inner.connectors.under(policy))
+            }))
+        };
+        inner.secure.get_or_try_init(|| open).await.map_err(failed)
     }
 }
 
@@ -213,7 +184,7 @@ fn prepare(
     request: Request,
 ) -> Result<http::Request<Full<Bytes>>, Refusal> {
     let secrets = &context.secrets;
-    let may_go = |entry: &crate::secrets::SecretEntry| match &entry.origins {
+    let may_go = |entry: &SecretEntry| match &entry.origins {
         Some(origins) => origins.iter().any(|origin| origin.matches(target)),
         None => context.grants.names(target),
     };
@@ -278,110 +249,4 @@ fn unfit(error: FillError, context: &CallContext, target: &Target) -> Refusal {
             "the secret {secret:?} holds a line break or NUL and can't stand in a header; check the file or variable it comes from for a trailing newline"
         )),
     }
-}
-
-/// What the client's error means. Its own text says little, so the causes below it are looked at.
-fn explain(error: &ClientError, grants: &Grants, target: &Target) -> Refusal {
-    if let Some(dial) = cause::<DialError>(error) {
-        return of_dial(dial, grants, target);
-    }
-    if error.is_connect() {
-        let reason = cause::<rustls::Error>(error)
-            .map_or_else(|| "the connection closed during the handshake".to_owned(), ToString::to_string);
-        return Refusal::Tls(format!("no trusted connection to {target}: {reason}"));
-    }
-    match cause::<hyper::Error>(error) {
-        Some(inner) if inner.is_parse_too_large() => head_too_long(target),
-        Some(inner) => Refusal::Protocol(format!("the exchange with {target} broke: {inner}")),
-        None => Refusal::Protocol(format!("the exchange with {target} broke: {error}")),
-    }
-}
-
-fn head_too_long(target: &Target) -> Refusal {
-    Refusal::Limit(format!(
-        "{target} answered with more than {RESPONSE_HEAD_BYTES_MAX} bytes of header fields"
-    ))
-}
-
-fn of_dial(error: &DialError, grants: &Grants, target: &Target) -> Refusal {
-    match error {
-        DialError::Dns(reason) => Refusal::Dns(format!("{} has no address: {reason}", target.host())),
-        DialError::Connect(reason) => Refusal::Connect(format!("no connection to {target}: {reason}")),
-        DialError::Full(max) => {
-            Refusal::Connect(format!("no connection to {target}: {max} connections are open already"))
-        }
-        DialError::Forbidden { address, class } => {
-            let literal =
-                format!("{}://{}:{}", target.scheme.as_str(), super::Host::Address(*address), target.port);
-            let opens = class.opens_with_allow_private() && grants.names(target);
-            let line = if opens { grants.line_with_private() } else { grants.line_with_http(&literal) };
-            let place = target.to_string();
-            Refusal::Denied(Denial::Address { place, address: *address, class: *class, line })
-        }
-    }
-}
-
-/// The first cause of type `E`. An I/O error hides what it wraps from `source`, so that is opened too.
-pub(crate) fn cause<'e, E: std::error::Error + 'static>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped as &(dyn std::error::Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-async fn read(
-    context: &CallContext,
-    target: &Target,
-    answer: http::Response<Incoming>,
-) -> Result<Response, Refusal> {
-    let (head, body) = answer.into_parts();
-    // The client's buffer bounds what is read; this bounds what the guest is handed.
-    let head_bytes =
-        head.headers.iter().fold(0_usize, |sum, (name, value)| sum + name.as_str().len() + value.len());
-    if head_bytes > RESPONSE_HEAD_BYTES_MAX {
-        return Err(head_too_long(target));
-    }
-    let encoded = head.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
-    if encoded && !context.secrets.is_empty() {
-        return Err(Refusal::Protocol(format!(
-            "{target} compressed its answer unasked, so it can't be searched for secrets"
-        )));
-    }
-    let body = collect(body, target, context.body_bytes_max).await?;
-    let secrets = &context.secrets;
-    let fields = head
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), secrets.mask(value.as_bytes().to_vec())));
-    Ok(Response { status: head.status.as_u16(), headers: fields.collect(), body: secrets.mask(body) })
-}
-
-/// Reads the body and stops at the limit, whatever length was announced.
-async fn collect(mut body: Incoming, target: &Target, max: usize) -> Result<Vec<u8>, Refusal> {
-    let too_long = || Refusal::Limit(format!("{target} answered with a body of more than {max} bytes"));
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > max {
-        return Err(too_long());
-    }
-    let mut collected = Vec::with_capacity(announced);
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| Refusal::Protocol(format!("the answer of {target} broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if collected.len().saturating_add(data.len()) > max {
-            return Err(too_long());
-        }
-        collected.extend_from_slice(&data);
-    }
-    Ok(collected)
 }

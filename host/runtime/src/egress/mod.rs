@@ -8,12 +8,14 @@
 //! It follows no redirects, decompresses nothing, and reads no proxy from the environment.
 
 mod address;
+mod answer;
 mod connector;
 mod dial;
 mod door;
 mod fields;
 mod grants;
 mod origin;
+mod pools;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,5 +29,5 @@ pub use origin::{BadGrant, Host, HostPattern, OriginPattern, Scheme, ServerPatte
 pub use refusal::{Denial, Refusal};
 pub use tls::Roots;
 
+pub(crate) use answer::cause;
 pub(crate) use dial::{DialError, permitted};
-pub(crate) use door::cause;

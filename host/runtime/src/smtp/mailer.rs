@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lettre::transport::smtp::Error as LettreError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 
 use super::message;
@@ -124,7 +124,7 @@ impl Mailer {
         let failed = |error: LettreError| explain(&error, place);
         let tls = match route.encryption {
             Encryption::None => None,
-            Encryption::Starttls | Encryption::Tls => Some(self.tls_names.get(place.host()).map_err(failed)?),
+            Encryption::Starttls | Encryption::Tls => Some(self.tls(place.host()).await?),
         };
         let hello = ClientId::default();
         let timeout = Some(self.options.connect_timeout);
@@ -146,6 +146,15 @@ impl Mailer {
             connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await.map_err(failed)?;
         }
         Ok(connection)
+    }
+
+    /// Off the executor, because a name's first configuration reads the system's certificates.
+    async fn tls(&self, host: &Host) -> Result<TlsParameters, SmtpRefusal> {
+        let (names, name) = (Arc::clone(&self.tls_names), host.clone());
+        let built =
+            tokio::task::spawn_blocking(move || names.get(&name).map_err(|error| error.to_string())).await;
+        let built = built.map_err(|error| error.to_string()).and_then(|built| built);
+        built.map_err(|error| SmtpRefusal::Tls(format!("TLS can't be set up for {host}: {error}")))
     }
 }
 
