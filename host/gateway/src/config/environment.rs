@@ -16,9 +16,9 @@ pub trait Environment {
 
 /// The variables of this process.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SystemEnvironment;
+pub struct ProcessEnvironment;
 
-impl Environment for SystemEnvironment {
+impl Environment for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<OsString> {
         // `var_os` panics on no name of ours, but a reference may hold what can't be a name.
         if name.is_empty() || name.contains(['=', '\0']) {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use fanfare_model::name::{ChannelName, UserId};
 
 pub use self::channels::{ChannelConfig, GrantsConfig, LimitsConfig};
-pub use self::environment::{Environment, SystemEnvironment};
+pub use self::environment::{Environment, ProcessEnvironment};
 pub use self::error::{ConfigError, ConfigErrors, Place};
 pub use self::keys::{BadScope, KeyConfig, Scope};
 pub use self::plugin::PluginRef;
@@ -41,7 +41,7 @@ use self::read::tree::{self, Table, Value};
 use self::secrets::Sources;
 
 /// The commented default, which serves when no file is given: `fanfare config default` prints it.
-pub const DEFAULT: &str = include_str!("default.toml");
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// How the default names itself in errors.
 const DEFAULT_NAME: &str = "(built-in default)";
@@ -79,7 +79,7 @@ impl Config {
     /// # Errors
     /// Every fault of the file and of the variables that override it.
     pub fn load(path: Option<&Path>, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
-        let Some(path) = path else { return Self::read(None, DEFAULT, environment) };
+        let Some(path) = path else { return Self::read(None, DEFAULT_TOML, environment) };
         let text = read_file(path).map_err(|wrong| {
             let place = Place::WholeFile(Arc::from(path.display().to_string()));
             let remedy =

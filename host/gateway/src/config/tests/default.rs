@@ -1,7 +1,7 @@
 //! The built-in default serves as it stands, and everything that its comments claim is true.
 
 use super::*;
-use crate::config::{DEFAULT, LimitsConfig, PluginRef, ServerConfig};
+use crate::config::{DEFAULT_TOML, LimitsConfig, PluginRef, ServerConfig};
 use fanfare_model::retry::RetryPolicy;
 
 /// Every secret that the examples name.
@@ -14,7 +14,7 @@ fn everything_used() -> String {
         Some(rest) if rest.starts_with(|c: char| c != ' ' && c != '#') => rest,
         _ => line,
     };
-    DEFAULT.lines().map(used).collect::<Vec<_>>().join("\n")
+    DEFAULT_TOML.lines().map(used).collect::<Vec<_>>().join("\n")
 }
 
 fn everything() -> Config {
@@ -40,7 +40,7 @@ fn without_a_file_this_machine_is_served_and_everything_goes_to_the_console() {
 
 #[test]
 fn the_commented_keys_carry_the_default_values() {
-    let (default, everything) = (Config::read(None, DEFAULT, &Variables::new()).unwrap(), everything());
+    let (default, everything) = (Config::read(None, DEFAULT_TOML, &Variables::new()).unwrap(), everything());
     assert_eq!(everything.server, default.server);
     assert_eq!(everything.store.idempotency_window, default.store.idempotency_window);
     assert_eq!(everything.log, default.log);
@@ -76,7 +76,7 @@ fn every_known_key_stands_in_the_default() {
     let lists: Vec<&str> =
         told.lines().filter_map(|line| line.split_once("nown here: ")).map(|(_, list)| list).collect();
     assert_eq!(lists.len(), 13, "{told}");
-    let words: Vec<&str> = DEFAULT.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    let words: Vec<&str> = DEFAULT_TOML.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
     for key in lists.iter().flat_map(|list| list.split(", ")) {
         assert!(words.contains(&key), "{key} is not documented");
     }
