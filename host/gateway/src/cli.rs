@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::CompileComponent => fanfare_runtime::compile_stdio(),
         Command::Config(ConfigCommand::Default) => {
-            print!("{}", config::DEFAULT);
+            print!("{}", config::DEFAULT_TOML);
             ExitCode::SUCCESS
         }
         Command::Config(ConfigCommand::Check) => with_config(cli.config, serve::check),
@@ -77,7 +77,7 @@ fn with_config<F>(path: Option<PathBuf>, command: impl FnOnce(Config, Option<Pat
 where
     F: Future<Output = ExitCode>,
 {
-    match Config::load(path.as_deref(), &config::SystemEnvironment) {
+    match Config::load(path.as_deref(), &config::ProcessEnvironment) {
         Ok(config) => run(command(config, path)),
         Err(errors) => {
             eprintln!("{errors}");

@@ -187,6 +187,19 @@ impl Gateway {
     }
 }
 
+/// Loads everything that `config` names, without a store and without serving. Answers what would serve.
+///
+/// # Errors
+/// [`StartError::Setup`] with every section that can't serve.
+pub async fn check(config: &Config, compile: CompileWith) -> Result<String, StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let runtime = start_runtime(config, compile, clock)?;
+    let registry = Registry::start(runtime, config).await.map_err(StartError::Setup)?;
+    let setup = registry.subscribe().borrow().clone();
+    let router = if setup.router.is_some() { "a router" } else { "no router" };
+    Ok(format!("{} channels, {router}, {} users", setup.channels.len(), setup.users.len()))
+}
+
 async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
     let options = EmbeddedOptions::new(&config.store.path);
     let opened = tokio::task::spawn_blocking(move || EmbeddedEngine::open(options)).await;

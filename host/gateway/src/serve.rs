@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::gateway::{CompileWith, Gateway, StartError};
-use crate::registry::{self, SetupError};
+use crate::registry::SetupError;
 use crate::telemetry::logging;
 
 /// Serves until SIGTERM or SIGINT.
@@ -57,7 +57,7 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
 /// Loads everything that the configuration names, without serving it.
 pub(crate) async fn check(config: Config, path: Option<PathBuf>) -> ExitCode {
     let name = file_name(path.as_deref());
-    match registry::check(&config, compile_in_child()).await {
+    match crate::gateway::check(&config, compile_in_child()).await {
         Ok(summary) => {
             println!("{name}: good: {summary}");
             ExitCode::SUCCESS
@@ -82,7 +82,7 @@ fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
 }
 
 async fn reload_from(gateway: &mut Gateway, path: Option<&Path>) {
-    let config = match Config::load(path, &config::SystemEnvironment) {
+    let config = match Config::load(path, &config::ProcessEnvironment) {
         Ok(config) => config,
         Err(errors) => {
             tracing::error!(errors = %errors, "the configuration was not reloaded: the old one goes on");

@@ -1,10 +1,40 @@
-//! Fanfare's plugin runtime.
+//! Fanfare's plugin runtime: loading, limits, host capabilities, egress, generations.
+//!
+//! A [`Runtime`] loads components ([`Runtime::load`]) and stages generations of them; a generation makes attempts or
+//! decides routes, each in a fresh instance inside every limit. Nothing here knows the store or HTTP serving.
 
 mod bindings;
-mod engine;
-mod limits;
-mod options;
+mod call;
+mod compile;
+mod convert;
 pub mod crypto;
 pub mod egress;
+mod engine;
+mod error;
+mod generation;
+mod guest;
+mod inert;
+mod inspect;
+mod limits;
+mod manifest;
+mod options;
+mod plugin;
+mod report;
+mod runtime;
 pub mod secrets;
 pub mod smtp;
+mod stage;
+mod trusted;
+
+pub use compile::compile_stdio;
+pub use error::{LoadError, StageError};
+pub use generation::{ChannelGeneration, ChannelSpec, RouterGeneration, RouterSpec};
+pub use inspect::COMPONENT_BYTES_MAX;
+pub use limits::Limits;
+pub use manifest::{Kind, Manifest, ManifestLimits, Permissions, SECTION};
+pub use options::{Compiler, Concurrency, RuntimeOptions, StartError};
+pub use plugin::Plugin;
+pub use report::{
+    AttemptInput, AttemptReport, Contact, Level, LogLine, Person, Plan, PlanTarget, RecipientInfo, RequestSummary, Usage,
+};
+pub use runtime::{Runtime, Source};

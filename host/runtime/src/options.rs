@@ -61,7 +61,9 @@ impl Default for Concurrency {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// wasmtime refused the configuration, usually because the address space is limited.
-    #[error("the WebAssembly engine does not start: {0}; check that address space is not limited (ulimit -v)")]
+    #[error(
+        "the WebAssembly engine does not start: {0}; check that address space is not limited (ulimit -v)"
+    )]
     Engine(String),
     /// The component cache can't be made.
     #[error("can't use {} as the component cache: {source}", path.display())]

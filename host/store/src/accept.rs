@@ -17,8 +17,12 @@ use fanfare_model::time::Timestamp;
 
 use crate::engine::{Class, CommitError, Key, Precondition, ReadError, Record, Transaction};
 use crate::keys::{self, Kind};
-use crate::ledger::{Cell, Ledger, Writes};
+use crate::ledger::{Cell, Ledger};
 use crate::records::{self, DedupRecord, IdempotencyRecord};
+use crate::writes::Writes;
+
+/// Every conflict means that another request got its claim through, so only an engine that errs gets here.
+const CONFLICTS_MAX: usize = 1_000;
 
 /// A notification that is to be accepted, with its first state.
 #[derive(Clone, Debug)]
@@ -40,6 +44,9 @@ pub struct DedupClaim {
     pub window: Duration,
 }
 
+/// Makes an answer of the states as they were accepted.
+pub type MakeAnswer = Box<dyn Fn(&[&NotificationState]) -> Vec<u8> + Send + Sync>;
+
 /// An idempotency key, digested together with the API key that it belongs to.
 pub struct IdempotencyClaim {
     /// The digest.
@@ -48,8 +55,8 @@ pub struct IdempotencyClaim {
     pub body: Digest,
     /// How long the answer is kept.
     pub keep: Duration,
-    /// Makes the answer that is kept, of the states as they were accepted.
-    pub answer: Box<dyn Fn(&[&NotificationState]) -> Vec<u8> + Send + Sync>,
+    /// Makes the answer that is kept.
+    pub answer: MakeAnswer,
 }
 
 impl std::fmt::Debug for IdempotencyClaim {
@@ -130,38 +137,62 @@ pub(crate) async fn accept(
     items: Vec<NewNotification>,
     claim: Option<IdempotencyClaim>,
 ) -> Result<Acceptance, AcceptError> {
+    ledger.check()?;
+    if claim.is_none() && items.iter().all(|item| item.dedup.is_none()) {
+        let (notifications, states): (Vec<_>, Vec<_>) =
+            items.into_iter().map(|item| (item.notification, item.state)).unzip();
+        let writes = Writes::new(&ledger.engine.ceilings());
+        let items = store(ledger, &notifications, states, Vec::new(), writes).await?;
+        return Ok(Acceptance::Fresh { items, answer: None });
+    }
     let _held = claim.as_ref().map(|claim| in_flight.hold(claim.key)).transpose()?;
-    loop {
+    let notifications: Vec<_> = items.iter().map(|item| Arc::clone(&item.notification)).collect();
+    for _ in 0..CONFLICTS_MAX {
         let mut found = Claims::read(ledger, &items, claim.as_ref()).await?;
         if let Some(claim) = &claim
             && let Some(answer) = found.replay(claim, now)?
         {
             return Ok(Acceptance::Replayed { answer });
         }
-        let mut writes = Writes::default();
+        let mut writes = Writes::new(&ledger.engine.ceilings());
         let states: Vec<NotificationState> =
             items.iter().map(|item| found.decide(item, now, &mut writes)).collect::<Result<_, _>>()?;
-        for (item, state) in items.iter().zip(&states) {
-            writes.accept(&item.notification, state);
-        }
         let answer = claim.as_ref().map(|claim| {
             let answer = (claim.answer)(&states.iter().collect::<Vec<_>>());
             found.keep(claim, &answer, now, &mut writes);
             answer
         });
-        let transaction = Transaction { preconditions: found.preconditions, changes: writes.into_changes() };
-        // In memory before the commit: from then on a list can name them, and nobody may load a second copy.
-        let cells: Vec<Cell> = states.into_iter().map(|state| ledger.insert(state)).collect();
-        let committed = ledger.engine.commit(Class::Intake, vec![transaction]).await.pop();
-        match committed.unwrap_or(Err(CommitError::Fatal("it gave no answer".to_owned()))) {
-            Err(CommitError::Conflict) => continue,
+        match store(ledger, &notifications, states, found.preconditions, writes).await {
+            Err(CommitError::Conflict) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => {}
+            Ok(items) => return Ok(Acceptance::Fresh { items, answer }),
         }
-        let accepted = items.into_iter().zip(cells);
-        let items = accepted.map(|(item, cell)| AcceptedItem { cell, notification: item.notification });
-        return Ok(Acceptance::Fresh { items: items.collect(), answer });
     }
+    Err(CommitError::Conflict.into())
+}
+
+/// Commits notifications that were never stored, with what else their transaction writes.
+async fn store(
+    ledger: &Arc<Ledger>,
+    notifications: &[Arc<Notification>],
+    states: Vec<NotificationState>,
+    preconditions: Vec<Precondition>,
+    mut writes: Writes,
+) -> Result<Vec<AcceptedItem>, CommitError> {
+    for (notification, state) in notifications.iter().zip(&states) {
+        writes.accept(notification, state);
+    }
+    let transaction = Transaction { preconditions, changes: writes.into_changes() };
+    // In memory before the commit: from then on a list can name them, and nobody may load a second copy.
+    let cells: Vec<Cell> = states.into_iter().map(|state| ledger.insert(state)).collect();
+    let committed = ledger.engine.commit(Class::Intake, vec![transaction]).await.pop();
+    committed.unwrap_or(Err(CommitError::Fatal("it gave no answer".to_owned())))?;
+    let accepted = notifications.iter().zip(cells);
+    let item = |(notification, cell): (&Arc<Notification>, Cell)| AcceptedItem {
+        cell,
+        notification: Arc::clone(notification),
+    };
+    Ok(accepted.map(item).collect())
 }
 
 /// The claims that a request meets, and what must not change until it commits.

@@ -12,8 +12,8 @@ use fanfare_model::name::{ChannelName, EventType, UserId};
 use fanfare_model::state::{NotificationState, NotificationStatus};
 use fanfare_model::time::Timestamp;
 
-use crate::cursor::{Cursor, DEAD_LETTERS, NOTIFICATIONS, USER};
-use crate::engine::{Direction, Key, ReadError};
+use crate::cursor::Cursor;
+use crate::engine::{Direction, Key, Page, ReadError};
 use crate::keys::{self, Kind};
 use crate::ledger::Ledger;
 use crate::records::{self, DeadRecord};
@@ -101,17 +101,17 @@ struct Walk {
 }
 
 impl Walk {
-    /// From behind the cursor's key, or from the end.
-    fn new(mut range: Range<Key>, cursor: Option<&Cursor>, kind: u8) -> Self {
-        if let Some(key) = cursor.and_then(|cursor| cursor.key(kind)) {
-            range.end = range.end.min(key.clone()).max(range.start.clone());
+    /// Down from `below`, or from the end of the range.
+    fn new(mut range: Range<Key>, below: Option<Key>) -> Self {
+        if let Some(below) = below {
+            range.end = range.end.min(below).max(range.start.clone());
         }
         Self { range, examined: 0 }
     }
 
-    async fn next(&mut self, ledger: &Ledger) -> Result<Vec<(Key, crate::engine::Record)>, ReadError> {
-        if self.examined >= EXAMINED_MAX || self.range.start >= self.range.end {
-            return Ok(Vec::new());
+    async fn next(&mut self, ledger: &Ledger) -> Result<Page, ReadError> {
+        if self.examined >= EXAMINED_MAX || self.is_over() {
+            return Ok(Page::new());
         }
         let page = ledger.engine.scan(self.range.clone(), BATCH, Direction::Backward).await?;
         self.examined += page.len();
@@ -134,41 +134,44 @@ pub(crate) async fn notifications(
     limit: usize,
     now: Timestamp,
 ) -> Result<Listing<NotificationState>, ReadError> {
-    let shard = Shard::EMBEDDED;
-    let kind = if filter.user.is_some() { USER } else { NOTIFICATIONS };
-    let mut range = match &filter.user {
-        Some(user) => keys::of_user(shard, user),
-        None => keys::all(shard, Kind::State),
+    let below = cursor.map(|cursor| cursor.notification().ok_or_else(foreign)).transpose()?;
+    let (mut range, below) = match &filter.user {
+        Some(user) => (keys::of_user(Shard::EMBEDDED, user), below.map(|id| keys::user(user, id))),
+        None => (keys::all(Shard::EMBEDDED, Kind::State), below.map(|id| keys::state(id, 0))),
     };
     if let Some(since) = filter.since {
-        let floor = NotificationId::floor_of(since).to_bytes();
-        range.start.extend(floor);
+        range.start.extend(NotificationId::floor_of(since).to_bytes());
     }
-    let mut walk = Walk::new(range, cursor, kind);
-    let mut items = Vec::new();
+    let mut walk = Walk::new(range, below);
+    let (mut items, mut last) = (Vec::new(), None);
     loop {
         let page = walk.next(ledger).await?;
         if page.is_empty() {
-            let next = (!walk.is_over()).then(|| Cursor::new(kind, walk.range.end.clone()));
+            let next = last.filter(|_| !walk.is_over()).map(Cursor::behind_notification);
             return Ok(Listing { items, next });
         }
-        for (key, _) in page {
-            let id = match kind {
-                USER => keys::parse_user(&key),
+        for (key, record) in page {
+            let state = if filter.user.is_some() {
+                let Some(id) = keys::parse_user(&key) else { continue };
+                last = Some(id);
+                ledger.read(id).await?
+            } else {
                 // Further chunks belong to a head that comes later in a backward walk.
-                _ => keys::parse_state(&key).filter(|(_, chunk)| *chunk == 0).map(|(id, _)| id),
+                let Some((id, 0)) = keys::parse_state(&key) else { continue };
+                last = Some(id);
+                ledger.complete(id, &record).await?
             };
-            let Some(id) = id else { continue };
-            if let Some(state) = ledger.read(id).await?
-                && filter.fits(&state, now)
-            {
-                items.push(state);
-                if items.len() >= limit {
-                    return Ok(Listing { items, next: Some(Cursor::new(kind, key)) });
-                }
+            items.extend(state.filter(|state| filter.fits(state, now)));
+            if items.len() >= limit {
+                return Ok(Listing { items, next: last.map(Cursor::behind_notification) });
             }
         }
     }
+}
+
+/// The API refuses such a cursor before it gets here.
+fn foreign() -> ReadError {
+    ReadError("the cursor is another list's".to_owned())
 }
 
 pub(crate) async fn dead_letters(
@@ -177,30 +180,31 @@ pub(crate) async fn dead_letters(
     cursor: Option<&Cursor>,
     limit: usize,
 ) -> Result<Listing<DeadLetter>, ReadError> {
+    let below = cursor.map(|cursor| cursor.dead_letter().ok_or_else(foreign)).transpose()?;
     let mut range = keys::all(Shard::EMBEDDED, Kind::Dead);
     if let Some(since) = filter.since {
         range.start.extend(since.as_ms().to_be_bytes());
     }
-    let mut walk = Walk::new(range, cursor, DEAD_LETTERS);
-    let mut items = Vec::new();
+    let mut walk = Walk::new(range, below.map(|(died_at, id)| keys::dead(died_at, id)));
+    let (mut items, mut last) = (Vec::new(), None);
+    let cursor = |(died_at, id)| Cursor::behind_dead_letter(died_at, id);
     loop {
         let page = walk.next(ledger).await?;
         if page.is_empty() {
-            let next = (!walk.is_over()).then(|| Cursor::new(DEAD_LETTERS, walk.range.end.clone()));
-            return Ok(Listing { items, next });
+            return Ok(Listing { items, next: last.filter(|_| !walk.is_over()).map(cursor) });
         }
         for (key, record) in page {
-            let Some((_, id)) = keys::parse_dead(&key) else { continue };
+            let Some((died_at, id)) = keys::parse_dead(&key) else { continue };
+            last = Some((died_at, id));
             let summary: DeadRecord<'_> = records::decode("dead letter", &record.value)?;
             if !filter.fits(&summary) {
                 continue;
             }
             // The state says the same as the index, unless it changed a moment ago: then it is right.
-            if let Some(letter) = ledger.read(id.notification).await?.and_then(|state| letter(&state, id)) {
-                items.push(letter);
-                if items.len() >= limit {
-                    return Ok(Listing { items, next: Some(Cursor::new(DEAD_LETTERS, key)) });
-                }
+            let state = ledger.read(id.notification).await?;
+            items.extend(state.and_then(|state| letter(&state, id)));
+            if items.len() >= limit {
+                return Ok(Listing { items, next: last.map(cursor) });
             }
         }
     }

@@ -1,33 +1,33 @@
 //! The ledger: the one copy in memory of each notification that somebody works on.
 //!
 //! All changes of a notification go through its [`Cell`]: the change and its place in the commit order are
-//! decided under one lock, so nothing needs a precondition. What the indexes say is not written by hand: it is
-//! the difference of what they ought to say before and after ([`Marks`]). This process owns the shard; should
-//! a commit fail, memory and disk differ, so the ledger refuses every later change ([`ChangeError::Store`])
+//! decided under one lock, so nothing needs a precondition. What it writes is the difference that the change
+//! made ([`Writes::difference`]). This process owns the shard; should the commit of a change fail, memory and
+//! disk differ, so the ledger refuses whatever comes later, changes ([`ChangeError::Store`]) and intake alike,
 //! until a restart reads the disk again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 
-use fanfare_model::delivery::{Delivery, Phase};
-use fanfare_model::destination::destination_key;
 use fanfare_model::id::NotificationId;
-use fanfare_model::notification::Notification;
 use fanfare_model::state::NotificationState;
-use fanfare_model::time::Timestamp;
 
 use crate::accept::{AcceptedItem, NewNotification};
-use crate::engine::{Change, Class, CommitError, Direction, Engine, Pending, ReadError, Transaction, Value};
+use crate::engine::{Class, CommitError, Direction, Engine, Pending, ReadError, Record, Transaction};
 use crate::keys::{self, DueEntry};
-use crate::records::{self, CHUNK, DeadRecord};
+use crate::records;
+use crate::writes::{Marks, Writes, due_entry};
 
 /// Loads of the same notification queue at one of these, so that there is never a second copy.
 const LOADING_DOORS: usize = 64;
 
-/// A state has at most this many records: 1,000 deliveries, 16 in each.
-const CHUNKS_MAX: usize = 4_096;
+/// More records than a state can have: 1,000 deliveries, 16 in each.
+const CHUNKS_MAX: usize = 128;
+
+/// Reads of a state that changes while it is read, before it counts as damaged.
+const READS_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -161,25 +161,44 @@ impl Ledger {
     /// The state on disk.
     pub(crate) async fn read(&self, id: NotificationId) -> Result<Option<NotificationState>, ReadError> {
         let Some(head) = self.engine.get(keys::state(id, 0)).await? else { return Ok(None) };
-        let (mut state, total) = records::decode_head(id, &head.value)?;
-        if usize::from(total) > state.deliveries.len() {
-            let mut range = keys::chunks(id);
-            range.start = keys::after(keys::state(id, 0));
-            for (_, record) in self.engine.scan(range, CHUNKS_MAX, Direction::Forward).await? {
-                let first = state.deliveries.len();
-                state.deliveries.extend(records::decode_chunk(id, first, &record.value)?);
-            }
-        }
-        if state.deliveries.len() != usize::from(total) {
-            return Err(records::damaged(
-                "state",
-                &format!("{id} has {} of {total} deliveries", state.deliveries.len()),
-            ));
-        }
-        Ok(Some(state))
+        self.complete(id, &head).await
     }
 
-    fn check(&self) -> Result<(), CommitError> {
+    /// The state whose head is at hand. A reader that has no cell can meet a change between two of its reads,
+    /// and then reads again.
+    pub(crate) async fn complete(
+        &self,
+        id: NotificationId,
+        head: &Record,
+    ) -> Result<Option<NotificationState>, ReadError> {
+        let (mut state, mut total) = records::decode_head(id, &head.value)?;
+        for _ in 0..READS_MAX {
+            if usize::from(total) > state.deliveries.len() {
+                self.read_chunks(&mut state).await?;
+            }
+            if state.deliveries.len() == usize::from(total) {
+                return Ok(Some(state));
+            }
+            let Some(head) = self.engine.get(keys::state(id, 0)).await? else { return Ok(None) };
+            (state, total) = records::decode_head(id, &head.value)?;
+        }
+        let found = state.deliveries.len();
+        Err(records::damaged("state", &format!("{id} has {found} of {total} deliveries")))
+    }
+
+    async fn read_chunks(&self, state: &mut NotificationState) -> Result<(), ReadError> {
+        let id = state.id;
+        let mut range = keys::chunks(id);
+        range.start = keys::after(keys::state(id, 0));
+        for (_, record) in self.engine.scan(range, CHUNKS_MAX, Direction::Forward).await? {
+            let first = state.deliveries.len();
+            state.deliveries.extend(records::decode_chunk(id, first, &record.value)?);
+        }
+        Ok(())
+    }
+
+    /// Fails once the commit of a change has failed.
+    pub(crate) fn check(&self) -> Result<(), CommitError> {
         self.failed.get().cloned().map_or(Ok(()), Err)
     }
 
@@ -237,7 +256,7 @@ impl Cell {
         let mut state = self.state();
         let before = Marks::of(&state);
         let Changed { value, alongside } = change(&mut state).map_err(ChangeError::Refused)?;
-        let mut writes = Writes::default();
+        let mut writes = Writes::new(&ledger.engine.ceilings());
         writes.difference(&before, &state);
         let mut items = Vec::with_capacity(alongside.len());
         for new in alongside {
@@ -245,6 +264,7 @@ impl Cell {
             items.push(AcceptedItem { cell: ledger.insert(new.state), notification: new.notification });
         }
         let transaction = Transaction { preconditions: Vec::new(), changes: writes.into_changes() };
+        // Queued while the cell is locked: the order of changes is the order of commits.
         let commit = ledger.engine.commit(Class::Settle, vec![transaction]);
         drop(state);
         let cell = self.clone();
@@ -254,190 +274,5 @@ impl Cell {
             result.map(drop).inspect_err(|error| cell.inner.ledger.fail(error))
         };
         Ok(Ticket { value, alongside: items, durable: Durable { commit: Some(Box::pin(commit)) } })
-    }
-}
-
-fn due_entry(state: &NotificationState, delivery: &Delivery) -> Option<DueEntry> {
-    let Phase::Waiting { due_at, delay } = delivery.phase else { return None };
-    Some(DueEntry {
-        lane: delivery.channel.clone(),
-        priority: state.priority,
-        due_at,
-        delivery: delivery.id,
-        delay,
-        destination: destination_key(delivery.address.as_deref()),
-    })
-}
-
-/// What the indexes say about one delivery, and enough to see whether it changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    indexed: Indexed,
-    chain: u32,
-    attempts: u32,
-    events: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Indexed {
-    Due(Timestamp),
-    Dead(Timestamp),
-    No,
-}
-
-/// What the indexes say about one notification.
-struct Marks {
-    deliveries: Vec<Mark>,
-    head: HeadMark,
-}
-
-/// Enough to see whether the head changed.
-#[derive(PartialEq, Eq)]
-struct HeadMark(usize, Option<Timestamp>, bool, usize);
-
-impl Marks {
-    fn of(state: &NotificationState) -> Self {
-        Self { deliveries: state.deliveries.iter().map(Mark::of).collect(), head: HeadMark::of(state) }
-    }
-}
-
-impl HeadMark {
-    fn of(state: &NotificationState) -> Self {
-        Self(state.events.len(), state.cancelled_at, state.suppressed.is_some(), state.deliveries.len())
-    }
-}
-
-impl Mark {
-    fn of(delivery: &Delivery) -> Self {
-        let indexed = match &delivery.phase {
-            Phase::Waiting { due_at, .. } => Indexed::Due(*due_at),
-            Phase::Dead { at, .. } => Indexed::Dead(*at),
-            _ => Indexed::No,
-        };
-        Self {
-            indexed,
-            chain: delivery.chain.number,
-            attempts: delivery.attempts_total,
-            events: delivery.events.len(),
-        }
-    }
-}
-
-/// The changes of one transaction, with counters added up, since no key may change twice.
-#[derive(Default)]
-pub(crate) struct Writes {
-    changes: Vec<Change>,
-    counters: BTreeMap<Vec<u8>, i64>,
-}
-
-impl Writes {
-    pub(crate) fn put(&mut self, key: Vec<u8>, value: Value) {
-        self.changes.push(Change::Put(key, value));
-    }
-
-    /// Everything of a notification that was never stored.
-    pub(crate) fn accept(&mut self, notification: &Notification, state: &NotificationState) {
-        self.put(keys::body(state.id), records::encode_notification(notification));
-        self.put(keys::state(state.id, 0), records::encode_head(state));
-        for (place, chunk) in state.deliveries.chunks(CHUNK).enumerate().skip(1) {
-            self.put_chunk(state.id, place, chunk);
-        }
-        for delivery in &state.deliveries {
-            self.index(state, delivery);
-        }
-        let mut users: Vec<_> = state.users.iter().collect();
-        users.extend(state.deliveries.iter().filter_map(|delivery| delivery.user.as_ref()));
-        users.sort_unstable();
-        users.dedup();
-        for user in users {
-            self.put(keys::user(user, state.id), Arc::from([]));
-        }
-        self.count(state, "accepted");
-    }
-
-    fn put_chunk(&mut self, id: NotificationId, place: usize, deliveries: &[Delivery]) {
-        let place = u16::try_from(place).unwrap_or(u16::MAX);
-        self.put(keys::state(id, place), records::encode_chunk(deliveries));
-    }
-
-    fn index(&mut self, state: &NotificationState, delivery: &Delivery) {
-        if let Some(entry) = due_entry(state, delivery) {
-            self.put(entry.key(), Arc::from(entry.value()));
-        }
-        if let Phase::Dead { at, fault } = &delivery.phase {
-            let record = DeadRecord {
-                channel: delivery.channel.as_str(),
-                code: fault.code.as_str(),
-                event_type: state.event_type.as_str(),
-            };
-            self.put(keys::dead(*at, delivery.id), records::encode(&record));
-        }
-    }
-
-    fn count(&mut self, state: &NotificationState, name: &str) {
-        *self.counters.entry(keys::counter(state.id.shard(), name)).or_default() += 1;
-    }
-
-    fn difference(&mut self, before: &Marks, after: &NotificationState) {
-        let mut changed_chunks = Vec::new();
-        for (place, delivery) in after.deliveries.iter().enumerate() {
-            let was = before.deliveries.get(place);
-            let is = Mark::of(delivery);
-            if was == Some(&is) {
-                continue;
-            }
-            let chunk = place / CHUNK;
-            if changed_chunks.last() != Some(&chunk) {
-                changed_chunks.push(chunk);
-            }
-            if was.map(|was| was.indexed) != Some(is.indexed) {
-                if let Some(was) = was {
-                    self.unindex(after, delivery, was.indexed);
-                }
-                self.index(after, delivery);
-                self.count_end(after, delivery);
-            }
-        }
-        if before.head != HeadMark::of(after) || changed_chunks.first() == Some(&0) {
-            self.put(keys::state(after.id, 0), records::encode_head(after));
-        }
-        for place in changed_chunks.into_iter().filter(|place| *place > 0) {
-            if let Some(chunk) = after.deliveries.chunks(CHUNK).nth(place) {
-                self.put_chunk(after.id, place, chunk);
-            }
-        }
-    }
-
-    fn unindex(&mut self, state: &NotificationState, delivery: &Delivery, was: Indexed) {
-        match was {
-            Indexed::Due(due_at) => {
-                let entry = DueEntry {
-                    lane: delivery.channel.clone(),
-                    priority: state.priority,
-                    due_at,
-                    delivery: delivery.id,
-                    delay: None,
-                    destination: 0,
-                };
-                self.changes.push(Change::Delete(entry.key()));
-            }
-            Indexed::Dead(at) => self.changes.push(Change::Delete(keys::dead(at, delivery.id))),
-            Indexed::No => {}
-        }
-    }
-
-    fn count_end(&mut self, state: &NotificationState, delivery: &Delivery) {
-        let end = match delivery.phase {
-            Phase::Delivered { .. } => "delivered",
-            Phase::Dead { .. } => "dead",
-            Phase::Expired { .. } => "expired",
-            Phase::Waiting { .. } | Phase::Cancelled { .. } | Phase::Suppressed { .. } => return,
-        };
-        self.count(state, &format!("{end}/{}", delivery.channel));
-    }
-
-    pub(crate) fn into_changes(self) -> Vec<Change> {
-        let counters = self.counters.into_iter().map(|(key, n)| Change::Add(key, n));
-        self.changes.into_iter().chain(counters).collect()
     }
 }

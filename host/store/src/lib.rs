@@ -16,8 +16,11 @@ mod ledger;
 pub mod memory;
 mod records;
 mod store;
+mod writes;
 
-pub use accept::{AcceptError, Acceptance, AcceptedItem, DedupClaim, IdempotencyClaim, NewNotification};
+pub use accept::{
+    AcceptError, Acceptance, AcceptedItem, DedupClaim, IdempotencyClaim, MakeAnswer, NewNotification,
+};
 pub use cursor::{BadCursor, Cursor};
 pub use history::{DeadLetter, DeadLetterFilter, EXAMINED_MAX, ListFilter, Listing};
 pub use keys::DueEntry;

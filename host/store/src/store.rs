@@ -230,7 +230,7 @@ impl Store {
     /// Why nothing is accepted at the moment; `None` when it is.
     #[must_use]
     pub fn refusal(&self) -> Option<CommitError> {
-        self.shared.ledger.engine.refusal()
+        self.shared.ledger.check().err().or_else(|| self.shared.ledger.engine.refusal())
     }
 
     /// Writes out what can be written, and takes nothing more.

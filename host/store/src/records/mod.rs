@@ -7,6 +7,7 @@ mod claim;
 mod notification;
 mod state;
 
+use fanfare_model::delivery::HISTORY_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{ReadError, Value};
@@ -18,8 +19,29 @@ pub(crate) use self::state::{CHUNK, decode_chunk, decode_head, encode_chunk, enc
 /// The only version so far.
 const VERSION: u8 = 1;
 
+/// Attempts and events that are kept of each delivery, from all of them down to what a record needs to fit.
+const HISTORIES: [usize; 4] = [HISTORY_MAX, 16, 4, 1];
+
+/// Most records are smaller than this, and grow no further while they are written.
+const ROOM: usize = 512;
+
+/// The record with as much history as fits into `bytes_max`, the latest of it first. The shortest one is taken
+/// as it is: addresses and names are bounded by the size of a notification.
+pub(crate) fn fitting(bytes_max: usize, encode: impl Fn(usize) -> Value) -> Value {
+    let [all, shorter @ ..] = HISTORIES;
+    let mut value = encode(all);
+    for history in shorter {
+        if value.len() <= bytes_max {
+            break;
+        }
+        value = encode(history);
+    }
+    value
+}
+
 pub(crate) fn encode<T: Serialize>(record: &T) -> Value {
-    let buffer = vec![VERSION];
+    let mut buffer = Vec::with_capacity(ROOM);
+    buffer.push(VERSION);
     // Serialising plain structs into a growing vector has no way to fail; an empty record would be refused when
     // it is read.
     postcard::to_extend(record, buffer).unwrap_or_default().into()
@@ -27,8 +49,11 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Value {
 
 pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T, ReadError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest)
-            .map_err(|error| ReadError(format!("a {what} record is damaged: {error}"))),
+        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((record, [])) => Ok(record),
+            Ok((_, more)) => Err(damaged(what, &format!("{} bytes follow it", more.len()))),
+            Err(error) => Err(damaged(what, &error)),
+        },
         Some((version, _)) => Err(ReadError(format!(
             "a {what} record has format {version}, and this version of Fanfare reads formats up to {VERSION}: start a newer one"
         ))),

@@ -115,7 +115,8 @@ enum OutcomeV1<'a> {
     },
 }
 
-pub(crate) fn encode_head(state: &NotificationState) -> Value {
+/// With the latest `history` attempts and events of each delivery.
+pub(crate) fn encode_head(state: &NotificationState, history: usize) -> Value {
     encode(&HeadV1 {
         event_type: state.event_type.as_str(),
         priority: state.priority.rank(),
@@ -130,12 +131,18 @@ pub(crate) fn encode_head(state: &NotificationState) -> Value {
         users: state.users.iter().map(UserId::as_str).collect(),
         events: state.events.iter().map(EventV1::of).collect(),
         deliveries_total: u16::try_from(state.deliveries.len()).unwrap_or(u16::MAX),
-        deliveries: state.deliveries.iter().take(CHUNK).map(DeliveryV1::of).collect(),
+        deliveries: state
+            .deliveries
+            .iter()
+            .take(CHUNK)
+            .map(|delivery| DeliveryV1::of(delivery, history))
+            .collect(),
     })
 }
 
-pub(crate) fn encode_chunk(deliveries: &[Delivery]) -> Value {
-    encode(&deliveries.iter().map(DeliveryV1::of).collect::<Vec<_>>())
+/// With the latest `history` attempts and events of each delivery.
+pub(crate) fn encode_chunk(deliveries: &[Delivery], history: usize) -> Value {
+    encode(&deliveries.iter().map(|delivery| DeliveryV1::of(delivery, history)).collect::<Vec<_>>())
 }
 
 /// The state with the deliveries of its first record, and how many there are in all.
@@ -210,7 +217,7 @@ impl<'a> EventV1<'a> {
 }
 
 impl<'a> DeliveryV1<'a> {
-    fn of(delivery: &'a Delivery) -> Self {
+    fn of(delivery: &'a Delivery, history: usize) -> Self {
         let chain = &delivery.chain;
         Self {
             channel: delivery.channel.as_str(),
@@ -220,8 +227,8 @@ impl<'a> DeliveryV1<'a> {
             chain: (chain.number, chain.attempts, chain.started_at.map(Timestamp::as_ms)),
             attempts_total: delivery.attempts_total,
             first_attempt_at: delivery.first_attempt_at.map(Timestamp::as_ms),
-            attempts: delivery.attempts.iter().map(AttemptV1::of).collect(),
-            events: delivery.events.iter().map(EventV1::of).collect(),
+            attempts: latest(&delivery.attempts, history).iter().map(AttemptV1::of).collect(),
+            events: latest(&delivery.events, history).iter().map(EventV1::of).collect(),
         }
     }
 
@@ -271,6 +278,10 @@ impl<'a> PhaseV1<'a> {
             }
         }
     }
+}
+
+fn latest<T>(items: &[T], count: usize) -> &[T] {
+    items.get(items.len().saturating_sub(count)..).unwrap_or(items)
 }
 
 fn millis(duration: Duration) -> u64 {

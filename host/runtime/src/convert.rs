@@ -1,0 +1,125 @@
+//! Between the domain's types and the contract's records.
+
+use std::time::Duration;
+
+use fanfare_model::fault::{Fault, FaultCode};
+use fanfare_model::notification::Notification;
+use fanfare_model::outcome::{Outcome, Receipt};
+use fanfare_model::priority::Priority;
+use fanfare_model::time::Timestamp;
+
+use crate::bindings::channel::fanfare::types::types as wit;
+use crate::bindings::router::exports::fanfare::router::rules;
+use crate::guest::cut;
+use crate::limits::Limits;
+use crate::report::{AttemptInput, Person, Plan, PlanTarget};
+
+/// A guest's texts are cut here before they are stored.
+const TEXT_BYTES_MAX: usize = 1_024;
+/// More targets than a notification may have are no plan.
+const TARGETS_MAX: usize = 1_000;
+const NOTES_MAX: usize = 100;
+
+pub(crate) fn notification(from: &Notification) -> wit::Notification {
+    wit::Notification {
+        id: from.id.to_string(),
+        event_type: from.event_type.to_string(),
+        created_at_ms: from.created_at.as_ms(),
+        priority: match from.priority {
+            Priority::Critical => wit::Priority::Critical,
+            Priority::High => wit::Priority::High,
+            Priority::Normal => wit::Priority::Normal,
+            Priority::Low => wit::Priority::Low,
+        },
+        title: from.title.clone(),
+        body: from.body.clone(),
+        data: from.data.as_str().to_owned(),
+        metadata: from.metadata.as_str().to_owned(),
+        template: None,
+        attachments: Vec::new(),
+        extensions: Vec::new(),
+    }
+}
+
+pub(crate) fn attempt(input: &AttemptInput, channel: &str, now: Timestamp, limits: Limits) -> wit::Attempt {
+    wit::Attempt {
+        delivery_id: input.delivery.to_string(),
+        number: input.number,
+        channel: channel.to_owned(),
+        notification: notification(&input.notification),
+        recipient: wit::Recipient {
+            user: input.recipient.user.clone(),
+            display_name: input.recipient.display_name.clone(),
+            locale: input.recipient.locale.clone(),
+            zone: input.recipient.zone.clone(),
+            extensions: Vec::new(),
+        },
+        address: input.address.clone(),
+        now_ms: now.as_ms(),
+        deadline_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
+        traceparent: input.traceparent.clone(),
+        extensions: Vec::new(),
+    }
+}
+
+/// A text of a guest: bounded, without control characters.
+fn text(from: &str) -> String {
+    cut(from, TEXT_BYTES_MAX).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+pub(crate) fn fault(from: &wit::Fault) -> Fault {
+    Fault::new(FaultCode::of_plugin(&from.code), text(&from.message)).with_status(from.status)
+}
+
+pub(crate) fn outcome(sent: Result<wit::Receipt, wit::SendError>) -> Outcome {
+    match sent {
+        Ok(receipt) => Outcome::Delivered(Receipt {
+            provider_id: receipt.provider_id.as_deref().map(text),
+            status: receipt.status,
+            detail: receipt.detail.as_deref().map(text),
+        }),
+        Err(wit::SendError::RetryAfter(after)) => Outcome::Transient {
+            fault: fault(&after.fault),
+            retry_after: Some(Duration::from_millis(after.delay_ms)),
+        },
+        Err(wit::SendError::Transient(why)) => Outcome::Transient { fault: fault(&why), retry_after: None },
+        Err(wit::SendError::Permanent(why)) => Outcome::Permanent(fault(&why)),
+    }
+}
+
+pub(crate) fn person(from: &Person) -> rules::Person {
+    let contact = |contact: &crate::report::Contact| rules::Contact {
+        channel: contact.channel.to_string(),
+        address: contact.address.clone(),
+    };
+    rules::Person {
+        recipient: wit::Recipient {
+            user: Some(from.user.to_string()),
+            display_name: from.display_name.clone(),
+            locale: from.locale.clone(),
+            zone: from.zone.clone(),
+            extensions: Vec::new(),
+        },
+        contacts: from.contacts.iter().map(contact).collect(),
+        extensions: Vec::new(),
+    }
+}
+
+/// The plan, or a sentence that says why it is none.
+pub(crate) fn plan(from: rules::Plan) -> Result<Plan, String> {
+    if from.targets.len() > TARGETS_MAX {
+        return Err(format!("the plan has {} targets, and {TARGETS_MAX} are allowed", from.targets.len()));
+    }
+    let target = |target: rules::Target| PlanTarget {
+        channel: text(&target.channel),
+        user: target.user,
+        address: target.address,
+        delay: Duration::from_millis(target.delay_ms),
+        fallback_order: target.fallback_order,
+        reason: text(&target.reason),
+    };
+    Ok(Plan {
+        targets: from.targets.into_iter().map(target).collect(),
+        notes: from.notes.iter().take(NOTES_MAX).map(|note| text(note)).collect(),
+    })
+}

@@ -1,0 +1,169 @@
+//! What is told of an attempt beside its outcome, and what goes into one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_model::id::DeliveryId;
+use fanfare_model::name::{ChannelName, UserId};
+use fanfare_model::notification::Notification;
+use fanfare_model::outcome::Outcome;
+
+/// How loud a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// Something happened.
+    Info,
+    /// For its author.
+    Debug,
+}
+
+/// A line of a guest's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How loud it is.
+    pub level: Level,
+    /// Cut at the limit, secrets masked.
+    pub message: String,
+}
+
+/// A request that a guest made. Without its path, which may hold a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestSummary {
+    /// The method.
+    pub method: String,
+    /// Scheme, host and port.
+    pub origin: String,
+    /// What came back; none when nothing did.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl RequestSummary {
+    pub(crate) fn of(method: &str, url: &str) -> Self {
+        let end = url.find("://").and_then(|at| url.get(at + 3..)?.find(['/', '?', '#']).map(|cut| at + 3 + cut));
+        let origin = url.get(..end.unwrap_or(url.len())).unwrap_or_default();
+        Self {
+            method: method.chars().take(16).collect(),
+            origin: origin.chars().take(200).collect(),
+            status: None,
+            took: Duration::ZERO,
+        }
+    }
+}
+
+/// What an attempt used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Around the whole call, without what it waited for the outside.
+    pub cpu: Duration,
+    /// Around the whole call.
+    pub wall: Duration,
+    /// Memories and tables at their largest.
+    pub memory_bytes_peak: u64,
+    /// Calls of the host.
+    pub host_calls: u32,
+    /// Request bodies.
+    pub bytes_out: u64,
+    /// Response bodies.
+    pub bytes_in: u64,
+}
+
+/// All that is known of an attempt.
+#[derive(Clone, Debug)]
+pub struct AttemptReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// What the guest said.
+    pub log: Vec<LogLine>,
+    /// Lines over the limit.
+    pub log_dropped: u32,
+    /// What it sent.
+    pub requests: Vec<RequestSummary>,
+}
+
+/// Who receives.
+#[derive(Clone, Debug, Default)]
+pub struct RecipientInfo {
+    /// The user's id.
+    pub user: Option<String>,
+    /// For people.
+    pub display_name: Option<String>,
+    /// BCP 47.
+    pub locale: Option<String>,
+    /// IANA time zone.
+    pub zone: Option<String>,
+}
+
+/// What an attempt is given.
+#[derive(Clone, Debug)]
+pub struct AttemptInput {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// 1 for the first attempt.
+    pub number: u32,
+    /// What was submitted.
+    pub notification: Arc<Notification>,
+    /// Who receives.
+    pub recipient: RecipientInfo,
+    /// Replaces the channel's own destination.
+    pub address: Option<String>,
+    /// The W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// A way to reach a person.
+#[derive(Clone, Debug)]
+pub struct Contact {
+    /// By this channel.
+    pub channel: ChannelName,
+    /// At this address.
+    pub address: Option<String>,
+}
+
+/// Someone whom a notification names.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The user's id.
+    pub user: UserId,
+    /// For people.
+    pub display_name: Option<String>,
+    /// BCP 47.
+    pub locale: Option<String>,
+    /// IANA time zone.
+    pub zone: Option<String>,
+    /// Ways to reach them, in order of preference.
+    pub contacts: Vec<Contact>,
+}
+
+/// One delivery that a router wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanTarget {
+    /// The channel's name, not looked up yet.
+    pub channel: String,
+    /// For this user.
+    pub user: Option<String>,
+    /// To this address.
+    pub address: Option<String>,
+    /// After this time.
+    pub delay: Duration,
+    /// 0 is sent at once.
+    pub fallback_order: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a router decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Deliveries to make.
+    pub targets: Vec<PlanTarget>,
+    /// Decisions about the whole.
+    pub notes: Vec<String>,
+}
