@@ -13,11 +13,13 @@ use crate::memory::MemoryEngine;
 
 type Results = Vec<Result<Version, CommitError>>;
 
+type Waiting = (Class, Vec<Transaction>, oneshot::Sender<Results>);
+
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     below: MemoryEngine,
     shut: Mutex<bool>,
-    waiting: Mutex<Vec<(Class, Vec<Transaction>, oneshot::Sender<Results>)>>,
+    waiting: Mutex<Vec<Waiting>>,
     pub(super) commits: Mutex<Vec<Transaction>>,
 }
 

@@ -16,7 +16,7 @@ enum Step {
     Accept(usize),
     AcceptUnrouted,
     Change(usize, Act, Waits),
-    StepWallBack,
+    TurnClockBack,
     Reopen,
 }
 
@@ -52,7 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (1usize..40).prop_map(Step::Accept),
         1 => Just(Step::AcceptUnrouted),
         14 => (any::<usize>(), act, waits).prop_map(|(n, act, waits)| Step::Change(n, act, waits)),
-        1 => Just(Step::StepWallBack),
+        1 => Just(Step::TurnClockBack),
         1 => Just(Step::Reopen),
     ];
     proptest::collection::vec(step, 1..60)
@@ -87,9 +87,8 @@ fn act(bench: &Bench, state: &mut NotificationState, act: &Act) -> Result<(), Mi
 async fn change(bench: &Bench, id: NotificationId, what: &Act, waits: Waits) {
     let cell = bench.store.cell(id).await.unwrap().unwrap();
     let changed = cell.change(|state| act(bench, state, what).map(Changed::only));
-    match (changed, waits) {
-        (Ok(ticket), Waits::Yes) => ticket.durable.await.unwrap(),
-        (Ok(_) | Err(_), _) => {}
+    if let (Ok(ticket), Waits::Yes) = (changed, waits) {
+        ticket.durable.await.unwrap();
     }
 }
 
@@ -123,7 +122,7 @@ proptest! {
                             change(&bench, *id, act, *waits).await;
                         }
                     }
-                    Step::StepWallBack => bench.clock.step_wall(Timestamp::from_ms(bench.clock.now().as_ms() - 1_500)),
+                    Step::TurnClockBack => bench.clock.step_wall(Timestamp::from_ms(bench.clock.now().as_ms() - 1_500)),
                     Step::Reopen => bench.reopen().await,
                 }
                 assert_eq!(bench.indexed().await, bench.expected().await);
