@@ -35,7 +35,9 @@ enum Command {
     /// Serve until SIGTERM or Ctrl-C; SIGHUP reloads the configuration.
     Serve,
     /// Show the main job on this machine: receivers, notifications, retries, a dead letter and its replay.
-    #[command(after_help = "Examples:\n  fanfare demo\n  fanfare demo --keep    then try the URLs that it prints")]
+    #[command(
+        after_help = "Examples:\n  fanfare demo\n  fanfare demo --keep    then try the URLs that it prints"
+    )]
     Demo {
         /// Leave the gateway and the receivers running until Ctrl-C.
         #[arg(long)]

@@ -45,7 +45,9 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
     tracing::info!("stopping: no new requests, attempts under way may end");
     match gateway.stop().await {
         Ok(0) => tracing::info!("stopped"),
-        Ok(left) => tracing::warn!(left, "stopped; attempts that were cut off are made again at the next start"),
+        Ok(left) => {
+            tracing::warn!(left, "stopped; attempts that were cut off are made again at the next start")
+        }
         Err(error) => {
             tracing::error!(error = %error, "stopped, but the store could not be written out");
             return ExitCode::FAILURE;
@@ -74,11 +76,7 @@ pub(crate) async fn check(config: Config, path: Option<PathBuf>) -> ExitCode {
 }
 
 fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
-    Ok((
-        signal(SignalKind::hangup())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    ))
+    Ok((signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }
 
 async fn reload_from(gateway: &mut Gateway, path: Option<&Path>) {

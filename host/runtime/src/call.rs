@@ -61,7 +61,9 @@ impl Executor {
         let result = match called {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(fault(&error, &guest, limits)),
-            Err(_) => Err(Fault::new(code::PLUGIN_TIMEOUT, format!("the call took longer than {:?}", limits.wall))),
+            Err(_) => {
+                Err(Fault::new(code::PLUGIN_TIMEOUT, format!("the call took longer than {:?}", limits.wall)))
+            }
         };
         let usage = usage(&guest, wall);
         Ended { result, usage, guest: Some(guest) }

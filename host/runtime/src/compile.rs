@@ -30,7 +30,9 @@ pub(crate) async fn compiled(
         Compiler::InProcess => in_process(component.to_vec()).await?,
         Compiler::Child { program, args, timeout } => {
             let child = in_child(program, args, component);
-            tokio::time::timeout(*timeout, child).await.map_err(|_| format!("it took longer than {timeout:?}"))??
+            tokio::time::timeout(*timeout, child)
+                .await
+                .map_err(|_| format!("it took longer than {timeout:?}"))??
         }
     };
     if let Err(error) = write(&path, &code).await {
@@ -71,11 +73,7 @@ fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(component).map_err(|error| format!("{error:#}"))
 }
 
-async fn in_child(
-    program: &Path,
-    args: &[std::ffi::OsString],
-    component: &[u8],
-) -> Result<Vec<u8>, String> {
+async fn in_child(program: &Path, args: &[std::ffi::OsString], component: &[u8]) -> Result<Vec<u8>, String> {
     use std::process::Stdio;
     let mut child = tokio::process::Command::new(program)
         .args(args)

@@ -20,7 +20,9 @@ pub enum LoadError {
         bytes: usize,
     },
     /// It was built for another contract.
-    #[error("{label}: it was built for contract {theirs}, and this host serves {ours}; build it with a matching SDK, or start a matching Fanfare")]
+    #[error(
+        "{label}: it was built for contract {theirs}, and this host serves {ours}; build it with a matching SDK, or start a matching Fanfare"
+    )]
     Version {
         /// Its file or name.
         label: String,

@@ -148,7 +148,11 @@ impl AsyncCall<Result<rules::Plan, wit::Fault>> for Route {
 }
 
 impl Common {
-    fn parts(&self, frozen: Option<&Frozen>, outside: impl FnOnce(&Arc<AttemptSecrets>) -> Option<Outside>) -> Parts {
+    fn parts(
+        &self,
+        frozen: Option<&Frozen>,
+        outside: impl FnOnce(&Arc<AttemptSecrets>) -> Option<Outside>,
+    ) -> Parts {
         let (secrets, settings) = self.settings.mark();
         let secrets = Arc::new(secrets);
         let output = MemoryOutputPipe::new(OUTPUT_BYTES_MAX);

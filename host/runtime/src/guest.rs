@@ -12,7 +12,9 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::bindings::channel::fanfare::host::{crypto as wit_crypto, http as wit_http, log, settings, smtp as wit_smtp};
+use crate::bindings::channel::fanfare::host::{
+    crypto as wit_crypto, http as wit_http, log, settings, smtp as wit_smtp,
+};
 use crate::bindings::channel::fanfare::types::types;
 use crate::egress::{CallContext, Door, Refusal, Request};
 use crate::engine::TICK;
@@ -307,7 +309,8 @@ impl wit_smtp::Host for Guest {
             secrets: Arc::clone(&self.secrets),
             timeout,
         };
-        let mut summary = RequestSummary::of("SMTP", &format!("{}:{}", message.server.host, message.server.port));
+        let mut summary =
+            RequestSummary::of("SMTP", &format!("{}:{}", message.server.host, message.server.port));
         let began = Instant::now();
         let answer = outside.mailer.send(&context, mail(message, password)).await;
         summary.took = began.elapsed();

@@ -20,7 +20,9 @@ pub(crate) fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> 
         return Err(LoadError::TooLarge { label: label.to_owned(), bytes: bytes.len() });
     }
     if bytes.starts_with(b"\x7fELF") {
-        return Err(invalid("it is compiled code; give the component itself, which is compiled here".to_owned()));
+        return Err(invalid(
+            "it is compiled code; give the component itself, which is compiled here".to_owned(),
+        ));
     }
     if !Parser::is_component(bytes) {
         let why = if Parser::is_core_wasm(bytes) {
@@ -31,9 +33,8 @@ pub(crate) fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> 
         return Err(invalid(why.to_owned()));
     }
     let found = read(bytes).map_err(|error| invalid(format!("it can't be read to its end: {error}")))?;
-    let no_manifest = || {
-        invalid(format!("it has no {SECTION} section; pack one into it, such as the SDK's build does"))
-    };
+    let no_manifest =
+        || invalid(format!("it has no {SECTION} section; pack one into it, such as the SDK's build does"));
     let text = found.manifest.ok_or_else(no_manifest)?;
     let manifest: Manifest = serde_json::from_slice(&text)
         .map_err(|error| invalid(format!("its manifest can't be read: {error}")))?;

@@ -35,6 +35,7 @@ pub use manifest::{Kind, Manifest, ManifestLimits, Permissions, SECTION};
 pub use options::{Compiler, Concurrency, RuntimeOptions, StartError};
 pub use plugin::Plugin;
 pub use report::{
-    AttemptInput, AttemptReport, Contact, Level, LogLine, Person, Plan, PlanTarget, RecipientInfo, RequestSummary, Usage,
+    AttemptInput, AttemptReport, Contact, Level, LogLine, Person, Plan, PlanTarget, RecipientInfo,
+    RequestSummary, Usage,
 };
 pub use runtime::{Runtime, Source};

@@ -45,7 +45,8 @@ pub struct RequestSummary {
 
 impl RequestSummary {
     pub(crate) fn of(method: &str, url: &str) -> Self {
-        let end = url.find("://").and_then(|at| url.get(at + 3..)?.find(['/', '?', '#']).map(|cut| at + 3 + cut));
+        let end =
+            url.find("://").and_then(|at| url.get(at + 3..)?.find(['/', '?', '#']).map(|cut| at + 3 + cut));
         let origin = url.get(..end.unwrap_or(url.len())).unwrap_or_default();
         Self {
             method: method.chars().take(16).collect(),

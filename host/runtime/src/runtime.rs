@@ -139,14 +139,18 @@ impl Runtime {
             &source.bytes,
         );
         let code = compiled.await.map_err(failed)?;
-        let component = trusted::load(&shared.executor.engine, &code).map_err(|e| failed(format!("{e:#}")))?;
+        let component =
+            trusted::load(&shared.executor.engine, &code).map_err(|e| failed(format!("{e:#}")))?;
         let linker = match manifest.kind {
             Kind::Channel => &shared.channel_linker,
             Kind::Router => &shared.router_linker,
         };
         let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Invalid {
             label: source.label.clone(),
-            why: format!("it imports what this host does not give to a {}: {error:#}", manifest.kind.as_str()),
+            why: format!(
+                "it imports what this host does not give to a {}: {error:#}",
+                manifest.kind.as_str()
+            ),
         })?;
         let plugin = Arc::new(Plugin { digest, manifest, pre });
         shared.loaded().insert(digest, Arc::downgrade(&plugin));

@@ -112,7 +112,11 @@ fn filled(manifest: &Manifest, settings: &Map<String, Value>, text: &str) -> Opt
 }
 
 /// Secrets that the manifest does not ask for are a mistake; the others are permitted.
-pub(crate) fn check_secrets(manifest: &Manifest, mut secrets: Secrets, named: &[String]) -> Result<Secrets, StageError> {
+pub(crate) fn check_secrets(
+    manifest: &Manifest,
+    mut secrets: Secrets,
+    named: &[String],
+) -> Result<Secrets, StageError> {
     let asked = &manifest.permissions.secrets;
     for name in secrets.names() {
         // A secret that only the settings name is put in at the door, and needs no permission of its own.

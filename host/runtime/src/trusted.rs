@@ -1,6 +1,9 @@
 //! The one place that loads machine code.
 
-#![allow(unsafe_code, reason = "wasmtime can't check machine code; the contract below is what makes it sound")]
+#![allow(
+    unsafe_code,
+    reason = "wasmtime can't check machine code; the contract below is what makes it sound"
+)]
 
 use wasmtime::Engine;
 use wasmtime::component::Component;

@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn what_was_never_kept_is_an_error_and_no_panic() {
-        for kept in [&b""[..], b"1 202 -", b"2 202 -\n{}", b"1 abc -\n", b"1 202\n", b"\xff\n", b"1 202 - x\n"] {
+        for kept in
+            [&b""[..], b"1 202 -", b"2 202 -\n{}", b"1 abc -\n", b"1 202\n", b"\xff\n", b"1 202 - x\n"]
+        {
             assert_eq!(Answer::from_kept(kept).unwrap_err().code(), "server.internal");
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::problem::{Problem, code};
 
 /// What all bodies together may hold in memory: 256 of the largest notifications, or four of the largest batches.
-pub const MEMORY_MAX: usize = 64 * 1_024 * 1_024;
+pub(super) const MEMORY_MAX: usize = 64 * 1_024 * 1_024;
 
 /// Permits are counted in pieces of this size, because a semaphore counts to 2^32 at most.
 const PIECE_BYTES: usize = 1_024;
@@ -191,7 +191,8 @@ mod tests {
                 mut self: std::pin::Pin<&mut Self>,
                 _: &mut std::task::Context<'_>,
             ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-                let next = self.0.pop().map(|size| Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; size]))));
+                let next =
+                    self.0.pop().map(|size| Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; size]))));
                 std::task::Poll::Ready(next)
             }
         }

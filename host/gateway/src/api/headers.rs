@@ -11,7 +11,7 @@ use http::HeaderMap;
 use super::problem::{Problem, code};
 
 /// Longer idempotency keys are refused.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// How long the client would wait for all deliveries to end: `Prefer: wait=SECONDS`, cut at `at_most`.
 pub(super) fn wait(headers: &HeaderMap, at_most: Duration) -> Option<Duration> {
@@ -32,12 +32,18 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     let bytes = value.as_bytes();
     let printable = bytes.iter().all(|byte| (0x20..=0x7e).contains(byte));
     match value.to_str() {
-        Ok(key) if values.next().is_none() && printable && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => {
+        Ok(key)
+            if values.next().is_none()
+                && printable
+                && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) =>
+        {
             Ok(Some(key.to_owned()))
         }
         _ => Err(Problem::new(
             code::BAD_HEADER,
-            format!("Idempotency-Key is one value of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"),
+            format!(
+                "Idempotency-Key is one value of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
+            ),
         )),
     }
 }

@@ -50,7 +50,8 @@ pub(super) async fn retry(
     require_none(&api.bodies, &parts.headers, body).await?;
     let id = parse(&id)?;
     api.desk.replay(id, who.name()).await.map_err(|error| desk_problem(error, code::DELIVERY_UNKNOWN))?;
-    let view = json!({ "id": id.to_string(), "notification_id": id.notification.to_string(), "status": "queued" });
+    let view =
+        json!({ "id": id.to_string(), "notification_id": id.notification.to_string(), "status": "queued" });
     Ok(json_response(StatusCode::ACCEPTED, to_json(&view)))
 }
 

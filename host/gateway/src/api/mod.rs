@@ -18,7 +18,7 @@ pub mod wire;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::body::Bodies;
-use self::problem::{Entry, Problem, code};
+use self::problem::{Entry, Problem, SentCode, code};
 pub use self::server::serve;
 use crate::auth::{AuthError, Authenticator, Identity, has_origin, host_is_loopback};
 use crate::config::{Scope, ServerConfig};
@@ -143,19 +143,44 @@ fn routes(options: Options) -> Router {
 
 /// Without keys: only this machine's names, and no web pages.
 async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
+    let trace = headers::traceparent(request.headers());
+    let response = match admit_origin(&api, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let status = response.status();
+    api.metrics.answered(route.as_ref().map(MatchedPath::as_str), &method, status);
+    let sent = response.extensions().get::<SentCode>();
+    tracing::debug!(
+        %method,
+        route = route.as_ref().map(MatchedPath::as_str),
+        status = status.as_u16(),
+        code = sent.map(|sent| &*sent.code),
+        pointer = sent.and_then(|sent| sent.pointer.as_deref()),
+        trace_id = headers::trace_id(&trace),
+        "answered"
+    );
+    response
+}
+
+fn admit_origin(api: &Api, request: &Request) -> Result<(), Problem> {
     if api.access.current().is_open() {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
         let host: String = host.unwrap_or_default().chars().take(80).collect();
         if !host_is_loopback(&host) {
             let detail = format!("{host:?} is not a name of this machine, and no key is configured");
-            return Problem::new(code::HOST, detail).into_response();
+            return Err(Problem::new(code::HOST, detail));
         }
         if has_origin(request.headers()) {
-            return Problem::new(code::ORIGIN, "the request carries an Origin, and no key is configured").into_response();
+            return Err(Problem::new(
+                code::ORIGIN,
+                "the request carries an Origin, and no key is configured",
+            ));
         }
     }
-    next.run(request).await
+    Ok(())
 }
 
 async fn unknown(request: Request) -> Problem {

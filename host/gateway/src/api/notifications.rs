@@ -29,7 +29,8 @@ pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Res
     if cursor.as_ref().is_some_and(|cursor| !cursor.is_of_notifications()) {
         return Err(bad_cursor());
     }
-    let page = api.desk.store().list(&filter, cursor.as_ref(), params.limit()?).await.map_err(read_problem)?;
+    let page =
+        api.desk.store().list(&filter, cursor.as_ref(), params.limit()?).await.map_err(read_problem)?;
     let now = api.now();
     let items: Vec<_> = page.items.iter().map(|state| view::listed(state, now, &api.desk)).collect();
     let next = page.next.map(|cursor| cursor.to_string());
@@ -68,7 +69,11 @@ pub(super) async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Submit)?;
-    let done = api.desk.cancel(parse(&id)?).await.map_err(|error| desk_problem(error, code::NOTIFICATION_UNKNOWN))?;
+    let done = api
+        .desk
+        .cancel(parse(&id)?)
+        .await
+        .map_err(|error| desk_problem(error, code::NOTIFICATION_UNKNOWN))?;
     let view = json!({
         "id": done.state.id.to_string(),
         "status": done.state.status(api.now()).as_str(),

@@ -13,9 +13,9 @@ use http::Uri;
 use super::problem::{Problem, code};
 
 /// Items on a page when the client does not say.
-pub const LIMIT_DEFAULT: usize = 50;
+pub(super) const LIMIT_DEFAULT: usize = 50;
 /// Items on a page at most.
-pub const LIMIT_MAX: usize = 200;
+pub(super) const LIMIT_MAX: usize = 200;
 
 /// The parameters of one request, each known and given once.
 #[derive(Debug)]

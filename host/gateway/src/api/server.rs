@@ -83,7 +83,12 @@ fn connect(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
     service: TowerToHyperService<axum::Router>,
-) -> hyper_util::server::conn::auto::Connection<'_, TokioIo<TcpStream>, TowerToHyperService<axum::Router>, TokioExecutor> {
+) -> hyper_util::server::conn::auto::Connection<
+    '_,
+    TokioIo<TcpStream>,
+    TowerToHyperService<axum::Router>,
+    TokioExecutor,
+> {
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
     builder.serve_connection(TokioIo::new(stream), service)

@@ -20,7 +20,7 @@ use crate::config::Scope;
 use crate::intake::{Draft, Idempotency, Submission, SubmitError, Submitted};
 
 /// Notifications in one batch.
-pub const BATCH_MAX: usize = 1_000;
+pub(super) const BATCH_MAX: usize = 1_000;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -175,7 +175,8 @@ async fn submit(
             if let Some(kept) = answer {
                 return Ok(Answer::from_kept(&kept)?.into_response());
             }
-            let states: Vec<NotificationState> = items.iter().map(|item| item.cell.read(Clone::clone)).collect();
+            let states: Vec<NotificationState> =
+                items.iter().map(|item| item.cell.read(Clone::clone)).collect();
             Ok(make(&states.iter().collect::<Vec<_>>()).into_response())
         }
     }
@@ -186,7 +187,9 @@ fn problem(error: SubmitError) -> Problem {
     match error {
         SubmitError::IdempotencyMismatch => Problem::new(code::KEY_REUSED, detail),
         SubmitError::IdempotencyInFlight => Problem::new(code::IN_FLIGHT, detail).retry_after(PAUSE),
-        SubmitError::Overloaded { retry_after } => Problem::new(code::OVERLOADED, detail).retry_after(retry_after),
+        SubmitError::Overloaded { retry_after } => {
+            Problem::new(code::OVERLOADED, detail).retry_after(retry_after)
+        }
         SubmitError::StoreFull(_) => Problem::new(code::STORE_FULL, detail),
         SubmitError::StoreFailed(_) => Problem::new(code::STORE_FAILED, detail).retry_after(PAUSE),
         SubmitError::ShuttingDown => Problem::new(code::SHUTTING_DOWN, detail).retry_after(PAUSE),

@@ -20,7 +20,9 @@ pub(super) const PAGE: usize = 100;
 
 /// Routing steps are part of the trace; they show as deliveries only while they fail.
 fn shown(delivery: &&Delivery) -> bool {
-    !delivery.channel.is_router() || matches!(delivery.phase, Phase::Dead { .. }) || delivery.attempts_total > 0 && !delivery.was_routing()
+    !delivery.channel.is_router()
+        || matches!(delivery.phase, Phase::Dead { .. })
+        || delivery.attempts_total > 0 && !delivery.was_routing()
 }
 
 fn fault(fault: &Fault) -> Value {
@@ -150,10 +152,20 @@ pub(super) fn trace(state: &NotificationState, now: Timestamp) -> Value {
             events.push((event.at, view));
         }
     }
-    // Stable: what happened in the same millisecond stays in the order above.
-    events.sort_by_key(|(at, _)| *at);
+    // Within one millisecond: planned, attempted, and then what followed from that.
+    events.sort_by_key(|(at, view)| (*at, rank(&view["kind"])));
     let events: Vec<Value> = events.into_iter().map(|(_, view)| view).collect();
     json!({ "id": state.id.to_string(), "status": state.status(now).as_str(), "events": events })
+}
+
+fn rank(kind: &Value) -> u8 {
+    match kind.as_str() {
+        Some("accepted") => 0,
+        Some("routed" | "routing-deferred") => 1,
+        Some("planned") => 2,
+        Some("attempted") => 3,
+        _ => 4,
+    }
 }
 
 fn attempt(delivery: &Delivery, attempt: &Attempt, at: Timestamp) -> Value {

@@ -39,7 +39,8 @@ impl Client {
             .uri(format!("{}{path}", self.base))
             .header("content-type", "application/json")
             .body(Full::new(body))?;
-        let response = self.pool.request(request).await.with_context(|| format!("{path} could not be asked"))?;
+        let response =
+            self.pool.request(request).await.with_context(|| format!("{path} could not be asked"))?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {

@@ -132,8 +132,14 @@ fn notifications() -> [(&'static str, Value); 6] {
             json!({ "type": "payment.failed", "title": "Payment failed", "body": "Order 1042 was declined.",
                     "data": { "order": 1042, "amount": 19.9 } }),
         ),
-        ("a webhook that is busy twice", json!({ "type": "stock.low", "title": "Stock is low", "to": to("flaky") })),
-        ("a webhook that rejects", json!({ "type": "invoice.created", "title": "Invoice 7", "to": to("billing") })),
+        (
+            "a webhook that is busy twice",
+            json!({ "type": "stock.low", "title": "Stock is low", "to": to("flaky") }),
+        ),
+        (
+            "a webhook that rejects",
+            json!({ "type": "invoice.created", "title": "Invoice 7", "to": to("billing") }),
+        ),
         (
             "an e-mail",
             json!({ "type": "user.welcome", "title": "환영합니다", "body": "가입해 주셔서 감사합니다.",
@@ -166,7 +172,11 @@ async fn story(client: &Client, receivers: &Receivers) -> anyhow::Result<String>
     let letters = client.get("/api/v1/admin/dlq").await?;
     let letter = letters["items"].get(0).context("there is no dead letter")?;
     let dead = text(letter, "id")?;
-    println!("\nDead letter {dead}:\n  {}: {}", text(&letter["fault"], "code")?, text(&letter["fault"], "message")?);
+    println!(
+        "\nDead letter {dead}:\n  {}: {}",
+        text(&letter["fault"], "code")?,
+        text(&letter["fault"], "message")?
+    );
     receivers.inbox.mended.store(true, Ordering::Relaxed);
     println!("The receiver is mended; sending it again:");
     client.post(&format!("/api/v1/admin/dlq/{dead}/retry"), &Value::Null).await?;
@@ -192,7 +202,11 @@ fn text(value: &Value, name: &str) -> anyhow::Result<String> {
 }
 
 /// Looks at the notifications until all have ended; answers them.
-async fn watch(client: &Client, ids: &[(String, &str)], progress: &mut Progress) -> anyhow::Result<Vec<Value>> {
+async fn watch(
+    client: &Client,
+    ids: &[(String, &str)],
+    progress: &mut Progress,
+) -> anyhow::Result<Vec<Value>> {
     let began = std::time::Instant::now();
     loop {
         let mut states = Vec::new();
@@ -235,7 +249,14 @@ fn print_deliveries(states: &[Value]) {
             };
             let fault = delivery["last_fault"]["code"].as_str().unwrap_or("-").to_owned();
             let kind = state["type"].as_str().unwrap_or_default().to_owned();
-            rows.push(vec![kind, word("channel"), word("recipient"), word("status"), word("attempts"), fault]);
+            rows.push(vec![
+                kind,
+                word("channel"),
+                word("recipient"),
+                word("status"),
+                word("attempts"),
+                fault,
+            ]);
         }
     }
     screen::table(&["TYPE", "CHANNEL", "RECIPIENT", "STATUS", "ATTEMPTS", "LAST FAULT"], &rows);

@@ -48,7 +48,7 @@ impl Receivers {
             .route("/hook", post(hook))
             .route("/flaky", post(flaky))
             .route("/reject", post(reject))
-            .route("/slack/{token}", post(slack))
+            .route("/slack/{*token}", post(slack))
             .route("/messages/v4/send", post(sms))
             .with_state(Arc::clone(&inbox));
         tokio::spawn(async move { axum::serve(http, routes).await });

@@ -25,7 +25,8 @@ impl Progress {
         let (all, terminal) = (&self.all, self.terminal);
         let (line, last) = self.lines.entry(id.to_owned()).or_insert_with(|| {
             let line = all.add(ProgressBar::new_spinner());
-            let style = ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("  {spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             line.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏●"));
             line.enable_steady_tick(Duration::from_millis(90));
             (line, String::new())

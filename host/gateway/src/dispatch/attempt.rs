@@ -66,9 +66,8 @@ async fn look(dispatch: &Dispatch, picked: &Picked) -> Result<Ready, Option<Tick
     let now = store.clock().now();
     let delivery = hot.cell.read(|state| state.delivery(id.index).cloned());
     let delivery = delivery.filter(|delivery| is_current(delivery, &picked.job)).ok_or(None)?;
-    let (expired, cancelled) = hot.cell.read(|state| {
-        (state.expires_at.is_some_and(|at| at <= now), state.cancelled_at.is_some())
-    });
+    let (expired, cancelled) =
+        hot.cell.read(|state| (state.expires_at.is_some_and(|at| at <= now), state.cancelled_at.is_some()));
     if expired {
         return Err(hot.cell.change(|state| state.expire(id.index, now).map(Changed::only)).ok());
     }
@@ -189,9 +188,9 @@ async fn route(dispatch: &Dispatch, setup: &Setup, picked: &Picked, ready: Ready
     let failed = match routed {
         Ok(routed) => {
             let index = delivery.id.index;
-            let changed = hot.cell.change(|state| {
-                state.route(index, routed.planned, &routed.detail, now).map(Changed::only)
-            });
+            let changed = hot
+                .cell
+                .change(|state| state.route(index, routed.planned, &routed.detail, now).map(Changed::only));
             match changed {
                 Ok(ticket) => {
                     dispatch.shared.give_back(picked, Health::Answered);
@@ -321,4 +320,3 @@ fn note(
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-

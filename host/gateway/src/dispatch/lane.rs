@@ -184,7 +184,8 @@ impl Lane {
 
     fn has_room(&self, destination: Destination, now: Now) -> bool {
         let state = self.destinations.get(&destination);
-        let troubled = state.is_some_and(|state| state.in_trouble(now.elapsed) && state.waiting >= TROUBLED_MAX);
+        let troubled =
+            state.is_some_and(|state| state.in_trouble(now.elapsed) && state.waiting >= TROUBLED_MAX);
         self.waiting < WINDOW && !troubled
     }
 

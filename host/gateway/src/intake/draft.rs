@@ -61,6 +61,9 @@ pub struct Idempotency {
 
 impl std::fmt::Debug for Idempotency {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Idempotency").field("key", &self.key).field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("Idempotency")
+            .field("key", &self.key)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }

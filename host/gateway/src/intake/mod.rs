@@ -190,7 +190,8 @@ fn check_times(draft: &Draft, now: Timestamp) -> Result<(), Refusal> {
     if expires_at > due_at {
         return Ok(());
     }
-    let message = format!("expires_at is {expires_at}, but it can't be sent before {due_at}; give a later time");
+    let message =
+        format!("expires_at is {expires_at}, but it can't be sent before {due_at}; give a later time");
     Err(Refusal { code: "notification.expired", message, pointer: Some("/expires_at".to_owned()) })
 }
 

@@ -67,7 +67,12 @@ fn person(id: &UserId, user: &User) -> Person {
     }
 }
 
-fn carry_out(setup: &Setup, notification: &Notification, plan: Plan, now: Timestamp) -> Result<Routed, Fault> {
+fn carry_out(
+    setup: &Setup,
+    notification: &Notification,
+    plan: Plan,
+    now: Timestamp,
+) -> Result<Routed, Fault> {
     let planned = plan.targets.into_iter().map(|target| resolve(setup, notification, target, now));
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
     let mut reasons: Vec<&str> = planned.iter().map(|planned| planned.reason.as_str()).collect();
@@ -87,7 +92,8 @@ fn resolve(
     now: Timestamp,
 ) -> Result<Planned, Fault> {
     let invalid = |message: String| Fault::new(code::ROUTE_INVALID, message);
-    let unknown = |_| invalid(format!("the router chose channel {:?}, which is not configured", target.channel));
+    let unknown =
+        |_| invalid(format!("the router chose channel {:?}, which is not configured", target.channel));
     let channel: ChannelName = target.channel.parse().map_err(unknown)?;
     if !setup.channels.contains_key(&channel) {
         return Err(invalid(format!("the router chose channel {channel:?}, which is not configured")));

@@ -11,18 +11,8 @@ use super::WireNotification;
 use crate::api::problem::{Problem, code};
 
 /// The fields of a notification.
-pub(super) const FIELDS: &[&str] = &[
-    "type",
-    "to",
-    "title",
-    "body",
-    "data",
-    "priority",
-    "send_at",
-    "expires_at",
-    "dedup",
-    "metadata",
-];
+pub(super) const FIELDS: &[&str] =
+    &["type", "to", "title", "body", "data", "priority", "send_at", "expires_at", "dedup", "metadata"];
 /// The fields of an entry of `to`.
 pub(super) const TARGET_FIELDS: &[&str] = &["channel", "address", "user"];
 /// The fields of `dedup`.

@@ -72,7 +72,9 @@ fn the_listed_fields_are_the_fields_that_parse() {
 
 #[test]
 fn broken_json_is_refused_with_its_place() {
-    for text in ["", "{", "{\"type\":\"a\",}", "nope", "{\"type\":\"a\"} x", "\u{feff}{}", "{\"type\": 1e999}"] {
+    for text in
+        ["", "{", "{\"type\":\"a\",}", "nope", "{\"type\":\"a\"} x", "\u{feff}{}", "{\"type\": 1e999}"]
+    {
         let problem = notification(text.as_bytes(), now()).err().unwrap();
         assert_eq!(problem.code(), "request.invalid-json", "{text}: {}", problem.detail());
         assert!(problem.detail().contains("line 1 column"), "{}", problem.detail());
@@ -93,7 +95,12 @@ fn other_values_than_objects_are_refused() {
 #[test]
 fn unknown_fields_are_refused_by_name_with_the_known_ones() {
     let code = "request.unknown-field";
-    refused(&json!({"type": "a", "titel": "x"}), code, "/titel", "\"titel\" is not known here; known are type,");
+    refused(
+        &json!({"type": "a", "titel": "x"}),
+        code,
+        "/titel",
+        "\"titel\" is not known here; known are type,",
+    );
     refused(&json!({"type": "a", "a/b~": 1}), code, "/a~1b~0", "known are");
     let entry = json!({"type": "a", "to": [{"user": "u"}, {"chanel": "x"}]});
     refused(&entry, code, "/to/1/chanel", "known are channel, address, user");

@@ -188,7 +188,8 @@ fn a_backlog_far_beyond_the_window_is_worked_off_once_each() {
 #[test]
 fn a_dead_destinations_backlog_does_not_hide_its_neighbours() {
     let dead = 7;
-    let mut entries: Vec<DueEntry> = (0..u16::try_from(WINDOW * 2).unwrap()).map(|i| normal(i, dead)).collect();
+    let mut entries: Vec<DueEntry> =
+        (0..u16::try_from(WINDOW * 2).unwrap()).map(|i| normal(i, dead)).collect();
     entries.push(normal(60_000, 8));
     let disk = Disk(entries);
     let mut lane = fresh();
