@@ -47,9 +47,6 @@ pub struct DedupClaim {
 /// Makes an answer of the states as they were accepted.
 pub type MakeAnswer = Box<dyn Fn(&[&NotificationState]) -> Vec<u8> + Send + Sync>;
 
-/// Makes the answer that is kept, of the states as they were accepted.
-pub type MakeAnswer = Box<dyn Fn(&[&NotificationState]) -> Vec<u8> + Send + Sync>;
-
 /// An idempotency key, digested together with the API key that it belongs to.
 pub struct IdempotencyClaim {
     /// The digest.
