@@ -46,7 +46,7 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
     match gateway.stop().await {
         Ok(0) => tracing::info!("stopped"),
         Ok(left) => {
-            tracing::warn!(left, "stopped; attempts that were cut off are made again at the next start")
+            tracing::warn!(left, "stopped; attempts that were cut off are made again at the next start");
         }
         Err(error) => {
             tracing::error!(error = %error, "stopped, but the store could not be written out");

@@ -222,6 +222,7 @@ fn read_problem(error: ReadError) -> Problem {
     Problem::new(code::INTERNAL, "the store could not be read; the log says why")
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "taken straight from map_err")]
 fn desk_problem(error: DeskError, unknown: &'static Entry) -> Problem {
     let detail = error.to_string();
     match error {

@@ -182,6 +182,7 @@ async fn submit(
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "taken straight from map_err")]
 fn problem(error: SubmitError) -> Problem {
     let detail = error.to_string();
     match error {

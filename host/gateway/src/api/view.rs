@@ -2,6 +2,8 @@
 //!
 //! Bounded: [`PAGE`] deliveries at a time, with counts of all of them and a cursor for the rest.
 
+#![allow(clippy::indexing_slicing, reason = "a JSON value that lacks a member gives null, and never panics")]
+
 use std::collections::BTreeMap;
 
 use fanfare_model::delivery::{Attempt, AttemptOutcome, Delivery, Phase};

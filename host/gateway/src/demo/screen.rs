@@ -1,5 +1,7 @@
 //! What the demo shows: live progress, tables, a trace.
 
+#![allow(clippy::indexing_slicing, reason = "a JSON value that lacks a member gives null, and never panics")]
+
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;

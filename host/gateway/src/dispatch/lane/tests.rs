@@ -149,7 +149,7 @@ impl Disk {
                 && wanted.after.as_ref().is_none_or(|after| entry.order() > after.order())
         };
         let mut page: Vec<DueEntry> = self.0.iter().filter(after).cloned().collect();
-        page.sort_by(|a, b| a.order().cmp(&b.order()));
+        page.sort_by_key(DueEntry::order);
         page.truncate(PAGE);
         page
     }
