@@ -286,7 +286,8 @@ impl Lane {
             let state = self.destinations.get(&destination);
             let full = state.is_some_and(|state| {
                 state.rests(now.elapsed)
-                    || (state.running >= share && others_wait(&self.destinations, destination, now.elapsed))
+                    || (state.running >= share
+                        && others_wait(&self.destinations, destination, share, now.elapsed))
             });
             if full {
                 turns.order.rotate_left(1);
@@ -482,12 +483,17 @@ impl Lane {
     }
 }
 
+/// Whether another destination has a job that it may run within its share. If all have used theirs up, the slots
+/// that are left are nobody's, and whoever waits may have them.
 fn others_wait(
     destinations: &HashMap<Destination, DestinationState>,
     but: Destination,
+    share: usize,
     now: Duration,
 ) -> bool {
-    destinations.iter().any(|(name, state)| *name != but && state.waiting > 0 && !state.rests(now))
+    destinations
+        .iter()
+        .any(|(name, state)| *name != but && state.waiting > 0 && state.running < share && !state.rests(now))
 }
 
 /// A place in the due index before `entry` and after everything due a millisecond earlier.
