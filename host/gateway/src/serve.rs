@@ -65,7 +65,7 @@ pub(crate) async fn check(config: Config, path: Option<PathBuf>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(StartError::Setup(errors)) => {
-            print_setup(&name, &errors);
+            print_setup(&errors);
             cli::config_failure()
         }
         Err(error) => {
@@ -106,7 +106,7 @@ fn start_failure(error: &StartError, path: Option<&Path>) -> ExitCode {
     let name = file_name(path);
     match error {
         StartError::Setup(errors) => {
-            print_setup(&name, errors);
+            print_setup(errors);
             cli::config_failure()
         }
         StartError::Listen { .. } => {
@@ -120,9 +120,9 @@ fn start_failure(error: &StartError, path: Option<&Path>) -> ExitCode {
     }
 }
 
-fn print_setup(name: &str, errors: &[SetupError]) {
+fn print_setup(errors: &[SetupError]) {
     for error in errors {
-        eprintln!("{name}: {error}");
+        eprintln!("{error}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dispatch: takes due deliveries from their lanes, has each attempted once, and settles what came of it.
 //!
 //! `lanes (memory) <- due index (store)`, then `attempt -> runtime`, and the outcome goes back to the store.
-//! Bounded by the slots of all channels together and by [`SETTLES_MAX`] outstanding settles. It refuses to
+//! Bounded by the slots of all channels together and by `SETTLES_MAX` outstanding settles. It refuses to
 //! decide when to try again: that is the model's retry policy.
 
 mod alert;

@@ -37,6 +37,9 @@ pub(super) async fn setup(
         }
     }
     if !errors.is_empty() {
+        for error in &mut errors {
+            error.place = config.place_of(&error.section).to_string();
+        }
         return Err(errors);
     }
     let users = config.users.iter().map(|(id, section)| (id.clone(), user(section))).collect();
@@ -115,7 +118,7 @@ async fn load(runtime: &Runtime, here: &str, plugin: &PluginRef) -> Result<Arc<P
                     "no plugin {name:?} is built in; built in are {}; for a file give its path, such as ./{name}.wasm",
                     names.join(", ")
                 );
-                SetupError { section: here.to_owned(), code: "plugin.unknown".to_owned(), message }
+                SetupError { place: String::new(), section: here.to_owned(), code: "plugin.unknown".to_owned(), message }
             })?;
             Source { label: name.clone(), bytes: bytes.into() }
         }
@@ -128,6 +131,7 @@ async fn load(runtime: &Runtime, here: &str, plugin: &PluginRef) -> Result<Arc<P
 
 async fn read(here: &str, path: &Path) -> Result<Vec<u8>, SetupError> {
     tokio::fs::read(path).await.map_err(|error| SetupError {
+        place: String::new(),
         section: here.to_owned(),
         code: "plugin.unreadable".to_owned(),
         message: format!("{} can't be read: {error}; give the path of a component", path.display()),
@@ -174,6 +178,11 @@ fn user(section: &UserConfig) -> User {
 
 impl SetupError {
     fn new(section: &str, code: &str, error: &dyn std::error::Error) -> Self {
-        Self { section: section.to_owned(), code: code.to_owned(), message: error.to_string() }
+        Self {
+            place: String::new(),
+            section: section.to_owned(),
+            code: code.to_owned(),
+            message: error.to_string(),
+        }
     }
 }

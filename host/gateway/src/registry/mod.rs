@@ -74,8 +74,10 @@ impl User {
 
 /// A section of the configuration that can't serve, and why.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{section}: {message} ({code})")]
+#[error("{place}: {section}: {message} ({code})")]
 pub struct SetupError {
+    /// File, line and column of the section.
+    pub place: String,
     /// Such as `channels.ops-hook`.
     pub section: String,
     /// The stable code.
