@@ -20,7 +20,7 @@ use self::client::Client;
 use self::receivers::Receivers;
 use self::screen::Progress;
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{CompileWith, Gateway};
 use crate::serve::compile_in_child;
 
 /// The demo gives up on a delivery after this time.
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Shows the main job; with `keep`, goes on serving until Ctrl-C.
 pub(crate) async fn demo(keep: bool) -> ExitCode {
-    match run(keep).await {
+    match run(keep, compile_in_child()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the demo failed: {error:#}");
@@ -38,14 +38,14 @@ pub(crate) async fn demo(keep: bool) -> ExitCode {
     }
 }
 
-async fn run(keep: bool) -> anyhow::Result<()> {
+async fn run(keep: bool, compile: CompileWith) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let receivers = Receivers::start().await.context("the receivers can't listen")?;
     println!("Receivers: http://{} and smtp://{}", receivers.http, receivers.smtp);
     println!("Starting the gateway (the first start compiles its plugins) ...");
     let text = config(&receivers, &folder.path().display().to_string());
     let config = Config::read(None, &text, &environment()).map_err(|errors| anyhow!("{errors}"))?;
-    let gateway = Gateway::start(config, compile_in_child()).await?;
+    let gateway = Gateway::start(config, compile).await?;
     println!("Gateway:   http://{}\n", gateway.address());
     let story = story(&Client::of(gateway.address()), &receivers).await;
     if let Ok(dead) = &story {
@@ -278,5 +278,15 @@ fn how_to_go_on(gateway: &Gateway, dead: &str, keep: bool) {
         println!("  fanfare demo --keep                      leave it running and try the API");
         println!("  fanfare config default > fanfare.toml    begin a configuration of your own");
         println!("  fanfare serve --config fanfare.toml      serve it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_first_party_plugin_does_its_part_in_the_real_runtime() {
+        run(false, CompileWith::InProcess).await.unwrap();
     }
 }
