@@ -1,0 +1,100 @@
+//! `fanfare-bench`: the gateway beside its limits, in one run on loopback, as ratios.
+//!
+//! Everything that is measured runs in a process of its own, so that its CPU time and memory are its own; this one
+//! makes the load. Nothing is compared across runs: disks and machines swing too much for that.
+
+mod client;
+mod figures;
+mod gateway;
+mod journal;
+mod load;
+mod process;
+mod rounds;
+mod servers;
+mod sink;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "fanfare-bench", about = "Measures the gateway beside its limits, in one run.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// From the socket to the receiver: submits, deliveries, latency, CPU, memory, start.
+    E2e(E2e),
+    /// Takes deliveries and says how old they are.
+    #[command(hide = true)]
+    Sink {
+        /// Take requests and never answer them.
+        #[arg(long)]
+        stall: bool,
+    },
+    /// Limit (a): answers 202.
+    #[command(hide = true)]
+    LimitAccept,
+    /// Limit (b): appends with group fdatasync, then answers 202.
+    #[command(hide = true)]
+    LimitDurable {
+        /// The file appended to.
+        journal: std::path::PathBuf,
+    },
+    /// Limit (c): posts to the sink in a loop.
+    #[command(hide = true)]
+    LimitPost {
+        /// Where the sink listens.
+        sink: SocketAddr,
+        /// How long.
+        seconds: u64,
+    },
+    /// Limit (d): as (b), and posts to the sink what was accepted.
+    #[command(hide = true)]
+    LimitRelay {
+        /// The file appended to.
+        journal: std::path::PathBuf,
+        /// Where the sink listens.
+        sink: SocketAddr,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct E2e {
+    /// Print one JSON object a figure instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// How long each load lasts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Figures are medians of so many rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
+    rounds: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(Cli::parse().command))
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::E2e(options) => {
+            let rounds = rounds::measure(Duration::from_secs(options.seconds), options.rounds).await?;
+            let figures = figures::figures(&rounds);
+            if options.json { figures::print_json(&figures) } else { figures::print_table(&figures) }
+        }
+        Command::Sink { stall } => sink::serve(stall).await,
+        Command::LimitAccept => servers::accept().await,
+        Command::LimitDurable { journal } => servers::durable(&journal).await,
+        Command::LimitPost { sink, seconds } => {
+            let target = load::Target::deliver(sink);
+            load::closed(&target, Duration::from_secs(seconds)).await.map(|_| ())
+        }
+        Command::LimitRelay { journal, sink } => servers::relay(&journal, sink).await,
+    }
+}
