@@ -39,3 +39,6 @@ pub use report::{
     RequestSummary, Usage,
 };
 pub use runtime::{Runtime, Source};
+
+#[cfg(test)]
+mod tests;
