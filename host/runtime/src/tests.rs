@@ -161,11 +161,12 @@ async fn garbage_in_a_fault_is_made_safe() {
 
 #[tokio::test]
 async fn a_host_that_is_not_granted_is_not_called() {
+    let bench = bench();
     let granted = ["http://127.0.0.1:9".to_owned()];
     let grants = Grants::parse(&granted, &[], false).unwrap();
     let settings = json!({ "url": "http://127.0.0.1:9" });
     let generation =
-        bench().stage(components::HTTP_UNGRANTED, settings, grants, Secrets::default()).await.unwrap();
+        bench.stage(components::HTTP_UNGRANTED, settings, grants, Secrets::default()).await.unwrap();
     let report = generation.send(input(None)).await;
     let Outcome::Permanent(fault) = &report.outcome else { panic!("{:?}", report.outcome) };
     assert_eq!(fault.code.as_str(), "channel.http-denied");
