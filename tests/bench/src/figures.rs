@@ -13,6 +13,8 @@ use crate::rounds::{EndToEnd, Round};
 pub(crate) struct Figure {
     name: String,
     value: f64,
+    /// The lowest and the highest of the rounds.
+    range: (f64, f64),
     unit: &'static str,
     target: Option<Target>,
 }
@@ -43,10 +45,13 @@ impl Target {
 
 /// The figures of `rounds`: those with targets first.
 pub(crate) fn figures(rounds: &[Round]) -> Vec<Figure> {
-    let median = |of: &dyn Fn(&Round) -> f64| median(rounds.iter().map(of).collect());
     let mut figures = Vec::new();
     let mut add = |name: &str, unit, target, of: &dyn Fn(&Round) -> f64| {
-        figures.push(Figure { name: name.to_owned(), value: median(of), unit, target });
+        let values: Vec<f64> = rounds.iter().map(of).collect();
+        let range = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(*value), high.max(*value))
+        });
+        figures.push(Figure { name: name.to_owned(), value: median(values), range, unit, target });
     };
     let (at_least, at_most) = (|limit| Some(Target::AtLeast(limit)), |limit| Some(Target::AtMost(limit)));
     add("durable submits against (b)", "x", at_least(0.5), &|r| r.submits_per_s / r.durable_per_s);
@@ -120,13 +125,17 @@ pub(crate) fn print_json(figures: &[Figure]) -> anyhow::Result<()> {
 
 pub(crate) fn print_table(figures: &[Figure]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| figure | value | target | holds |\n| --- | ---: | --- | --- |")?;
+    writeln!(out, "| figure | median | rounds | target | holds |\n| --- | ---: | --- | --- | --- |")?;
     for figure in figures {
         let target = figure.target.map(Target::text).unwrap_or_default();
         let holds = figure.holds().map_or("", |holds| if holds { "yes" } else { "no" });
         let (name, value, unit) = (&figure.name, figure.value, figure.unit);
         let decimals = if value.abs() < 100.0 { 2 } else { 0 };
-        writeln!(out, "| {name} | {value:.decimals$} {unit} | {target} | {holds} |")?;
+        let (low, high) = figure.range;
+        writeln!(
+            out,
+            "| {name} | {value:.decimals$} {unit} | {low:.decimals$} to {high:.decimals$} | {target} | {holds} |"
+        )?;
     }
     Ok(())
 }
@@ -144,8 +153,10 @@ mod tests {
 
     #[test]
     fn a_target_holds_at_its_limit() {
-        let at =
-            |value, target| Figure { name: String::new(), value, unit: "x", target: Some(target) }.holds();
+        let at = |value, target| {
+            let (name, range) = (String::new(), (value, value));
+            Figure { name, value, range, unit: "x", target: Some(target) }.holds()
+        };
         assert_eq!(at(0.5, Target::AtLeast(0.5)), Some(true));
         assert_eq!(at(0.49, Target::AtLeast(0.5)), Some(false));
         assert_eq!(at(6.1, Target::AtMost(6.0)), Some(false));
