@@ -1,1 +1,4 @@
-//! Whole-system tests.
+//! Whole-system tests: the real binary, real sockets, real signals.
+
+mod child;
+mod kill;

@@ -1,0 +1,124 @@
+//! The gateway as a child process, a receiver, and a client small enough to be sure of.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts `fanfare serve` and waits until it says where it serves.
+    pub(crate) fn start(config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("the gateway did not start: {said:#?}") };
+            if let Ok(line) = serde_json::from_str::<Value>(&line)
+                && line["message"] == "serving"
+            {
+                break line["address"].as_str().unwrap().parse().unwrap();
+            }
+            said.push(line);
+        };
+        // The log is read on, so that the gateway never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request on a connection of its own; `None` when the gateway went away.
+pub(crate) fn call(to: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+    let mut stream = TcpStream::connect(to).ok()?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
+}
+
+/// Takes every webhook, and notes in which round it saw which delivery.
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
+    pub(crate) round: Arc<AtomicU32>,
+    pub(crate) seen: Arc<Mutex<HashMap<String, Vec<u32>>>>,
+}
+
+impl Receiver {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let receiver =
+            Self { address: listener.local_addr().unwrap(), round: Arc::default(), seen: Arc::default() };
+        let (round, seen) = (Arc::clone(&receiver.round), Arc::clone(&receiver.seen));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (round, seen) = (Arc::clone(&round), Arc::clone(&seen));
+                std::thread::spawn(move || serve(stream, &round, &seen));
+            }
+        });
+        receiver
+    }
+}
+
+fn serve(stream: TcpStream, round: &AtomicU32, seen: &Mutex<HashMap<String, Vec<u32>>>) -> Option<()> {
+    let mut write = stream.try_clone().ok()?;
+    let mut read = BufReader::new(stream);
+    loop {
+        let (mut id, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if read.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+            match name.to_ascii_lowercase().as_str() {
+                "webhook-id" => value.clone_into(&mut id),
+                "content-length" => length = value.parse().ok()?,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        read.read_exact(&mut body).ok()?;
+        seen.lock().unwrap().entry(id).or_default().push(round.load(Ordering::SeqCst));
+        write.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+    }
+}
