@@ -10,3 +10,4 @@
 
 mod child;
 mod kill;
+mod surface;

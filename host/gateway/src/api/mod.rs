@@ -4,6 +4,7 @@
 //! It refuses with problem details under a stable code.
 
 mod answer;
+mod batch_items;
 mod body;
 mod headers;
 mod letters;
@@ -142,9 +143,13 @@ fn routes(options: Options) -> Router {
 }
 
 /// Without keys: only this machine's names, and no web pages.
-async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     let trace = headers::traceparent(request.headers());
+    if let Ok(trace) = HeaderValue::try_from(trace.as_str()) {
+        // Written back, so that the submission carries the very trace that the log line names.
+        request.headers_mut().insert("traceparent", trace);
+    }
     let response = match admit_origin(&api, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),

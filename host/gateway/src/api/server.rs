@@ -1,6 +1,7 @@
 //! The listener: accepts within the connection limit, serves HTTP/1.1 and HTTP/2, and stops gracefully.
 //!
-//! Over the limit a connection waits in the kernel's queue until another one ends.
+//! Over the limit a connection waits in the kernel's queue until another one ends. One that sends nothing is closed
+//! after `server.header_timeout`, so that silent connections can't hold all the places.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A request's line and headers together.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Between two looks at a connection that has sent only a part of the preface.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Serves until `options.stopping`, then lets open requests end within the deadline.
 pub async fn serve(listener: TcpListener, options: Options) {
     let stopping = options.stopping.clone();
     let deadline = options.server.shutdown_deadline;
     let slots = Arc::new(Semaphore::new(options.server.connections_max.max(1)));
-    let builder = builder(options.server.header_timeout);
+    let header_timeout = options.server.header_timeout;
+    let builder = builder(header_timeout);
     let service = TowerToHyperService::new(routes(options));
     let graceful = GracefulShutdown::new();
     loop {
@@ -42,11 +50,18 @@ pub async fn serve(listener: TcpListener, options: Options) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connect(&builder, stream, service.clone());
-                let connection = graceful.watch(connection.into_owned());
+                let (watcher, stopping) = (graceful.watcher(), stopping.clone());
+                let (builder, service) = (builder.clone(), service.clone());
                 tokio::spawn(async move {
-                    // A client that hangs up is no fault of ours.
-                    let _ = connection.await;
+                    let begun = tokio::select! {
+                        () = stopping.cancelled() => false,
+                        begun = has_begun(&stream, header_timeout) => begun,
+                    };
+                    if begun {
+                        let connection = connect(&builder, stream, service);
+                        // A client that hangs up is no fault of ours.
+                        let _ = watcher.watch(connection.into_owned()).await;
+                    }
                     drop(slot);
                 });
             }
@@ -60,6 +75,24 @@ pub async fn serve(listener: TcpListener, options: Options) {
     if tokio::time::timeout(deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open at the deadline");
     }
+}
+
+/// Whether the connection says within `within` which version of HTTP it speaks. The protocol switch behind this
+/// waits for that without any limit; what follows has limits of its own.
+async fn has_begun(stream: &TcpStream, within: Duration) -> bool {
+    let begun = async {
+        let mut start = [0; H2_PREFACE.len()];
+        loop {
+            let Ok(count) = stream.peek(&mut start).await else { return false };
+            let seen = start.get(..count).unwrap_or_default();
+            if seen.is_empty() || seen == H2_PREFACE || !H2_PREFACE.starts_with(seen) {
+                return !seen.is_empty();
+            }
+            // The same bytes stay readable, so there is nothing to wait for but time.
+            tokio::time::sleep(PREFACE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(within, begun).await.unwrap_or(false)
 }
 
 fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
@@ -92,4 +125,32 @@ fn connect(
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
     builder.serve_connection(TokioIo::new(stream), service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    async fn begun_with(bytes: &[u8], within: Duration) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        has_begun(&stream, within).await
+    }
+
+    #[tokio::test]
+    async fn either_version_of_http_begins() {
+        for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"P0", H2_PREFACE, b"\0"] {
+            assert!(begun_with(bytes, Duration::from_secs(30)).await, "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_and_half_a_preface_are_given_up() {
+        for bytes in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n"] {
+            assert!(!begun_with(bytes, Duration::from_millis(60)).await, "{bytes:?}");
+        }
+    }
 }

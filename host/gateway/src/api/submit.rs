@@ -10,17 +10,14 @@ use fanfare_model::json::canonical;
 use fanfare_model::state::NotificationState;
 use fanfare_model::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, REPLAYED, json as to_json};
+use super::batch_items::{BATCH_MAX, Items};
 use super::problem::{Problem, code};
 use super::{Api, body, headers, view, wire};
 use crate::config::Scope;
 use crate::intake::{Draft, Idempotency, Submission, SubmitError, Submitted};
-
-/// Notifications in one batch.
-pub(super) const BATCH_MAX: usize = 1_000;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -65,10 +62,10 @@ async fn submit_batch(api: &Api, request: Request) -> Result<Response, Problem> 
     let who = api.admit(&parts.headers, Scope::Submit)?;
     body::require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, api.server.batch_bytes).await?;
-    let items: Vec<&RawValue> = serde_json::from_slice(&read.bytes).map_err(|error| {
+    let items: Items<'_> = serde_json::from_slice(&read.bytes).map_err(|error| {
         Problem::new(code::INVALID_JSON, format!("a batch is a JSON array of notifications: {error}"))
     })?;
-    match items.len() {
+    match items.count {
         0 => return Err(Problem::new(code::EMPTY_BATCH, "the array holds no notification")),
         count if count > BATCH_MAX => {
             let detail = format!("a batch holds at most {BATCH_MAX} notifications; this one has {count}");
@@ -76,9 +73,9 @@ async fn submit_batch(api: &Api, request: Request) -> Result<Response, Problem> 
         }
         _ => {}
     }
-    let mut drafts = Vec::with_capacity(items.len());
-    let mut refusals: Vec<Option<Value>> = Vec::with_capacity(items.len());
-    for item in items {
+    let mut drafts = Vec::with_capacity(items.count);
+    let mut refusals: Vec<Option<Value>> = Vec::with_capacity(items.count);
+    for item in items.kept {
         match parse_item(api, item.get()) {
             Ok(draft) => {
                 drafts.push(draft);
@@ -201,7 +198,8 @@ impl Api {
     fn count_refusal(&self, result: Result<Response, Problem>) -> Response {
         result.unwrap_or_else(|problem| {
             self.metrics.refused(problem.code());
-            tracing::info!(code = problem.code(), detail = problem.detail(), "submission refused");
+            // Not the detail: it quotes what the client sent, which may be a secret.
+            tracing::info!(code = problem.code(), pointer = problem.pointer(), "submission refused");
             problem.into_response()
         })
     }
