@@ -69,10 +69,21 @@ impl Drop for Gateway {
 
 /// One request on a connection of its own; `None` when the gateway went away.
 pub(crate) fn call(to: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+    call_with(to, method, path, "", body).map(|(status, _, answer)| (status, answer))
+}
+
+/// The same with further header lines, each ended by CR LF; answers the head too.
+pub(crate) fn call_with(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Option<(u16, String, Value)> {
     let mut stream = TcpStream::connect(to).ok()?;
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(body.as_bytes()).ok()?;
@@ -80,7 +91,7 @@ pub(crate) fn call(to: SocketAddr, method: &str, path: &str, body: &str) -> Opti
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, serde_json::from_str(body).ok()?))
+    Some((status, head.to_ascii_lowercase(), serde_json::from_str(body).ok()?))
 }
 
 /// Takes every webhook, and notes in which round it saw which delivery.

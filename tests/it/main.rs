@@ -9,5 +9,6 @@
 )]
 
 mod child;
+mod idempotency;
 mod kill;
 mod surface;

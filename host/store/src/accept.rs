@@ -171,6 +171,15 @@ pub(crate) async fn accept(
     Err(CommitError::Conflict.into())
 }
 
+/// The answer that is kept under `claim`, if the same request was accepted before.
+pub(crate) async fn kept_answer(
+    ledger: &Ledger,
+    now: Timestamp,
+    claim: &IdempotencyClaim,
+) -> Result<Option<Vec<u8>>, AcceptError> {
+    Claims::read(ledger, &[], Some(claim)).await?.replay(claim, now)
+}
+
 /// Commits notifications that were never stored, with what else their transaction writes.
 async fn store(
     ledger: &Arc<Ledger>,

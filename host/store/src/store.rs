@@ -95,6 +95,14 @@ impl Store {
         task.await.unwrap_or_else(|error| Err(CommitError::Fatal(error.to_string()).into()))
     }
 
+    /// The answer that is kept under `claim`, for a repetition that would not be accepted any more.
+    ///
+    /// # Errors
+    /// [`AcceptError::IdempotencyMismatch`], or when the engine can't be read.
+    pub async fn kept_answer(&self, claim: &IdempotencyClaim) -> Result<Option<Vec<u8>>, AcceptError> {
+        accept::kept_answer(&self.shared.ledger, self.shared.clock.now(), claim).await
+    }
+
     /// The state of a notification, for reading and changing.
     ///
     /// # Errors

@@ -35,7 +35,10 @@ async fn submit_one(api: &Api, request: Request) -> Result<Response, Problem> {
     body::require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, api.server.notification_bytes).await?;
     let draft = wire::notification(&read.bytes, api.now())?;
-    api.intake.check(&draft)?;
+    if let Err(refusal) = api.intake.check(&draft) {
+        let kept = kept_answer(api, &parts.headers, who.key.as_deref(), &read.bytes).await?;
+        return kept.ok_or_else(|| refusal.into());
+    }
     let now = api.now();
     let make = move |states: &[&NotificationState]| answer_one(states, now);
     let wait = headers::wait(&parts.headers, api.server.wait_max);
@@ -85,6 +88,10 @@ async fn submit_batch(api: &Api, request: Request) -> Result<Response, Problem> 
         }
     }
     if drafts.is_empty() {
+        let kept = kept_answer(api, &parts.headers, who.key.as_deref(), &read.bytes).await?;
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
         return Ok(answer_batch(&refusals, &[]).into_response());
     }
     let make: Make = Arc::new(move |states: &[&NotificationState]| answer_batch(&refusals, states));
@@ -124,6 +131,36 @@ fn answer_batch(refusals: &[Option<Value>], states: &[&NotificationState]) -> An
 
 type Make = Arc<dyn Fn(&[&NotificationState]) -> Answer + Send + Sync>;
 
+fn idempotency(headers: &HeaderMap, body: &[u8], make: &Make) -> Result<Option<Idempotency>, Problem> {
+    let Some(key) = headers::idempotency_key(headers)? else { return Ok(None) };
+    // Two spellings of one body are one request.
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| Problem::new(code::INVALID_JSON, error.to_string()))?;
+    let make = Arc::clone(make);
+    let answer = Box::new(move |states: &[&NotificationState]| make(states).to_kept());
+    Ok(Some(Idempotency { key, body: Digest::of(canonical(&value).as_bytes()), answer }))
+}
+
+fn replayed(kept: &[u8]) -> Result<Response, Problem> {
+    let mut response = Answer::from_kept(kept)?.into_response();
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+/// The first answer to a request that would be refused if it came for the first time now.
+async fn kept_answer(
+    api: &Api,
+    headers: &HeaderMap,
+    key: Option<&str>,
+    body: &[u8],
+) -> Result<Option<Response>, Problem> {
+    // Nothing is accepted here, so no answer is ever made.
+    let make: Make = Arc::new(|_: &[&NotificationState]| answer_batch(&[], &[]));
+    let Some(idempotency) = idempotency(headers, body, &make)? else { return Ok(None) };
+    let kept = api.intake.kept_answer(key, idempotency).await.map_err(problem)?;
+    kept.map(|kept| replayed(&kept)).transpose()
+}
+
 /// Submits, and answers as the client asked: at once, or when all has ended.
 async fn submit(
     api: &Api,
@@ -134,26 +171,12 @@ async fn submit(
     make: Make,
     wait: Option<Duration>,
 ) -> Result<Response, Problem> {
-    let idempotency = match headers::idempotency_key(headers)? {
-        None => None,
-        Some(key) => {
-            // Two spellings of one body are one request.
-            let value: Value = serde_json::from_slice(body)
-                .map_err(|error| Problem::new(code::INVALID_JSON, error.to_string()))?;
-            let make = Arc::clone(&make);
-            let answer = Box::new(move |states: &[&NotificationState]| make(states).to_kept());
-            Some(Idempotency { key, body: Digest::of(canonical(&value).as_bytes()), answer })
-        }
-    };
+    let idempotency = idempotency(headers, body, &make)?;
     let traceparent = Some(headers::traceparent(headers));
     let count = drafts.len();
     let submission = Submission { drafts, submitted_by: key, traceparent, idempotency };
     match api.intake.submit(submission).await.map_err(problem)? {
-        Submitted::Replayed { answer } => {
-            let mut response = Answer::from_kept(&answer)?.into_response();
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-            Ok(response)
-        }
+        Submitted::Replayed { answer } => replayed(&answer),
         Submitted::Fresh { items, answer } => {
             api.metrics.accepted(count);
             if let (Some(wait), [item]) = (wait, items.as_slice()) {

@@ -176,6 +176,21 @@ impl Intake {
         task.await.unwrap_or_else(|error| Err(SubmitError::StoreFailed(error.to_string())))
     }
 
+    /// The answer to the same request, if it was accepted before: a repetition gets it although it would be refused
+    /// now, because its `expires_at` passed or its channel went.
+    ///
+    /// # Errors
+    /// [`SubmitError::IdempotencyMismatch`], or the store's.
+    pub async fn kept_answer(
+        &self,
+        submitted_by: Option<&str>,
+        idempotency: Idempotency,
+    ) -> Result<Option<Vec<u8>>, SubmitError> {
+        let options = &self.shared.options;
+        let claim = claim(options, submitted_by.unwrap_or_default(), idempotency);
+        Ok(options.store.kept_answer(&claim).await?)
+    }
+
     /// Takes nothing more, and waits for what is under way.
     pub async fn close(&self) {
         self.shared.slots.close();
@@ -233,12 +248,7 @@ async fn accept(options: &Options, submission: Submission) -> Result<Submitted, 
         let state = plan(&setup, &notification, now, spent < ROUTING_BUDGET).await;
         items.push(NewNotification { notification, state, dedup });
     }
-    let claim = submission.idempotency.map(|idempotency| IdempotencyClaim {
-        key: Digest::of_parts(&[b"idempotency", by.as_bytes(), idempotency.key.as_bytes()]),
-        body: idempotency.body,
-        keep: options.idempotency_window,
-        answer: idempotency.answer,
-    });
+    let claim = submission.idempotency.map(|idempotency| claim(options, &by, idempotency));
     match options.store.accept(items, claim).await? {
         Acceptance::Replayed { answer } => Ok(Submitted::Replayed { answer }),
         Acceptance::Fresh { items, answer } => {
@@ -247,6 +257,15 @@ async fn accept(options: &Options, submission: Submission) -> Result<Submitted, 
             }
             Ok(Submitted::Fresh { items, answer })
         }
+    }
+}
+
+fn claim(options: &Options, by: &str, idempotency: Idempotency) -> IdempotencyClaim {
+    IdempotencyClaim {
+        key: Digest::of_parts(&[b"idempotency", by.as_bytes(), idempotency.key.as_bytes()]),
+        body: idempotency.body,
+        keep: options.idempotency_window,
+        answer: idempotency.answer,
     }
 }
 

@@ -1,0 +1,60 @@
+//! The same key and body give the first answer again, whatever has changed since.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::child::{Gateway, call_with};
+
+const KEY: &str = "idempotency-key: order-1\r\n";
+
+fn start(folder: &Path, channel: &str) -> Gateway {
+    let config = folder.join("fanfare.toml");
+    let store = folder.join("data");
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {store:?}\n[log]\nformat = \"json\"\n\
+         [channels.{channel}]\nplugin = \"console\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    Gateway::start(&config)
+}
+
+fn post(gateway: &Gateway, path: &str, body: &str) -> (u16, String, Value) {
+    call_with(gateway.address, "POST", path, KEY, body).unwrap()
+}
+
+#[test]
+fn a_repetition_gets_the_first_answer_also_when_its_channel_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, body, respelt) in [
+        (
+            "/api/v1/notifications",
+            r#"{"type":"a.b","to":[{"channel":"log"}]}"#,
+            r#"{ "to": [{"channel": "log"}], "type": "a.b" }"#,
+        ),
+        (
+            "/api/v1/notifications/batch",
+            r#"[{"type":"a.b","to":[{"channel":"log"}]}]"#,
+            r#"[ {"to":[{"channel":"log"}], "type":"a.b"} ]"#,
+        ),
+    ] {
+        let folder = folder.path().join(path.replace('/', "-"));
+        std::fs::create_dir(&folder).unwrap();
+        let gateway = start(&folder, "log");
+        let (status, head, first) = post(&gateway, path, body);
+        assert_eq!(status, 202, "{first}");
+        assert!(!head.contains("idempotent-replayed"), "{head}");
+        let (status, head, again) = post(&gateway, path, respelt);
+        assert_eq!((status, &again), (202, &first));
+        assert!(head.contains("idempotent-replayed: true"), "{head}");
+        gateway.kill();
+
+        let gateway = start(&folder, "other");
+        let (status, head, again) = post(&gateway, path, body);
+        assert_eq!((status, &again), (202, &first));
+        assert!(head.contains("idempotent-replayed: true"), "{head}");
+        let (status, _, other) = post(&gateway, path, &body.replace("a.b", "a.c"));
+        assert_eq!((status, other["code"].as_str()), (422, Some("idempotency.mismatch")));
+        gateway.kill();
+    }
+}
