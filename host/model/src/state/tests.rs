@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use super::*;
 use crate::delivery::DeliveryStatus;
+use crate::fault::code;
 use crate::id::{IdGenerator, Shard};
 use crate::json::JsonObject;
 use crate::notification::Target;
-use crate::outcome::Receipt;
+use crate::outcome::{Outcome, Receipt};
+use crate::retry::RetryPolicy;
 use proptest::prelude::*;
 
 const T0: Timestamp = Timestamp::EPOCH;

@@ -1,5 +1,7 @@
+use super::destination::TROUBLE_AFTER;
 use super::*;
 use fanfare_model::id::{IdGenerator, Shard};
+use fanfare_store::DueEntry;
 
 const SLOTS: usize = 64;
 
