@@ -9,6 +9,7 @@
 //! | `U` user | user, 0, id | empty |
 //! | `I`, `K` claims | digest of an idempotency or dedup key | who claimed it, until when |
 //! | `C` counter | name | a sum |
+//! | `P` plugins | a part, and its own order (`plugins/keys.rs`) | components, generations, audit |
 
 use std::ops::Range;
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(crate) enum Kind {
     Idempotency,
     Dedup,
     Counter,
+    Plugin,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             Self::Idempotency => b'I',
             Self::Dedup => b'K',
             Self::Counter => b'C',
+            Self::Plugin => b'P',
         }
     }
 }

@@ -14,6 +14,7 @@ mod history;
 mod keys;
 mod ledger;
 pub mod memory;
+pub mod plugins;
 mod records;
 mod store;
 mod writes;

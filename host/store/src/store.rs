@@ -17,6 +17,7 @@ use crate::engine::{
 use crate::history::{self, DeadLetter, DeadLetterFilter, ListFilter, Listing};
 use crate::keys::{self, DueEntry, Kind};
 use crate::ledger::{Cell, Ledger};
+use crate::plugins::Plugins;
 use crate::records::{self, DedupRecord, IdempotencyRecord};
 
 /// More lanes than anyone configures; what bounds a scan for them.
@@ -37,6 +38,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     ids: IdGenerator,
     in_flight: InFlight,
+    plugins: Plugins,
     /// Where the sweep of claims goes on.
     swept_to: Mutex<Option<Key>>,
 }
@@ -51,6 +53,7 @@ impl Store {
         let newest = engine.scan(states, 1, Direction::Backward).await?;
         let newest = newest.first().and_then(|(key, _)| keys::parse_state(key)).map(|(id, _)| id);
         let shared = Shared {
+            plugins: Plugins::new(Arc::clone(&engine)),
             ledger: Arc::new(Ledger::new(engine)),
             clock,
             ids: IdGenerator::after(newest),
@@ -64,6 +67,12 @@ impl Store {
     #[must_use]
     pub fn next_id(&self) -> NotificationId {
         self.shared.ids.next(Shard::EMBEDDED, self.shared.clock.now())
+    }
+
+    /// Components, generations and the audit.
+    #[must_use]
+    pub fn plugins(&self) -> Plugins {
+        self.shared.plugins.clone()
     }
 
     /// The clock that the store goes by.
