@@ -12,13 +12,15 @@ use crate::bindings::channel::fanfare::types::types as wit;
 use crate::bindings::router::exports::fanfare::router::rules;
 use crate::guest::cut;
 use crate::limits::Limits;
-use crate::report::{AttemptInput, Person, Plan, PlanTarget};
+use crate::report::{AttemptInput, Cut, Person, Plan, PlanTarget};
 
 /// A guest's texts are cut here before they are stored.
 const TEXT_BYTES_MAX: usize = 1_024;
 /// More targets than a notification may have are no plan.
 const TARGETS_MAX: usize = 1_000;
 const NOTES_MAX: usize = 100;
+/// What is shortened is told of one by one up to here.
+const CUTS_MAX: usize = 20;
 
 pub(crate) fn notification(from: &Notification) -> wit::Notification {
     wit::Notification {
@@ -59,6 +61,59 @@ pub(crate) fn attempt(input: &AttemptInput, channel: &str, now: Timestamp, limit
         deadline_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
         traceparent: input.traceparent.clone(),
         extensions: Vec::new(),
+    }
+}
+
+/// What of an answer is longer than what is kept of it.
+pub(crate) fn cuts(sent: &Result<wit::Receipt, wit::SendError>) -> Vec<Cut> {
+    let mut cuts = Vec::new();
+    match sent {
+        Ok(receipt) => {
+            long(&mut cuts, "the receipt's provider id", receipt.provider_id.as_deref().unwrap_or_default());
+            long(&mut cuts, "the receipt's detail", receipt.detail.as_deref().unwrap_or_default());
+        }
+        Err(
+            wit::SendError::RetryAfter(wit::RetryAfter { fault, .. })
+            | wit::SendError::Transient(fault)
+            | wit::SendError::Permanent(fault),
+        ) => fault_cuts(&mut cuts, fault),
+    }
+    cuts
+}
+
+fn fault_cuts(cuts: &mut Vec<Cut>, fault: &wit::Fault) {
+    long(cuts, "the fault's message", &fault.message);
+    let safe = FaultCode::of_plugin(&fault.code);
+    let kept = safe.as_str().strip_prefix("channel.").unwrap_or_default();
+    if kept != fault.code {
+        let what = "the fault's code, which is not kebab-case";
+        cuts.push(Cut { what, given: fault.code.len(), kept: kept.len(), unit: "bytes" });
+    }
+}
+
+/// The same for a router's answer.
+pub(crate) fn plan_cuts(decided: &Result<rules::Plan, wit::Fault>) -> Vec<Cut> {
+    let mut cuts = Vec::new();
+    match decided {
+        Ok(plan) => {
+            if plan.notes.len() > NOTES_MAX {
+                let given = plan.notes.len();
+                cuts.push(Cut { what: "the plan's notes", given, kept: NOTES_MAX, unit: "notes" });
+            }
+            plan.notes.iter().take(NOTES_MAX).for_each(|note| long(&mut cuts, "a note of the plan", note));
+            plan.targets.iter().take(TARGETS_MAX).for_each(|target| {
+                long(&mut cuts, "a target's channel", &target.channel);
+                long(&mut cuts, "a target's reason", &target.reason);
+            });
+        }
+        Err(fault) => fault_cuts(&mut cuts, fault),
+    }
+    cuts
+}
+
+fn long(cuts: &mut Vec<Cut>, what: &'static str, text: &str) {
+    if text.len() > TEXT_BYTES_MAX && cuts.len() < CUTS_MAX {
+        cuts.push(Cut { what, given: text.len(), kept: TEXT_BYTES_MAX, unit: "bytes" });
     }
 }
 

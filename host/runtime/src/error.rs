@@ -20,9 +20,7 @@ pub enum LoadError {
         bytes: usize,
     },
     /// It was built for another contract.
-    #[error(
-        "{label}: it was built for contract {theirs}, and this host serves {ours}; build it with a matching SDK, or start a matching Fanfare"
-    )]
+    #[error("{label}: it was built for contract {theirs}, and this host serves {ours}; {remedy}")]
     Version {
         /// Its file or name.
         label: String,
@@ -30,6 +28,8 @@ pub enum LoadError {
         theirs: String,
         /// What is served.
         ours: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// It can't be compiled.
     #[error("{label}: it can't be compiled: {why}")]

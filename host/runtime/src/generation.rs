@@ -26,7 +26,7 @@ use crate::guest::{Guest, Outside, Parts};
 use crate::inert;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
-use crate::report::{AttemptInput, AttemptReport, Level, LogLine, Person, Plan};
+use crate::report::{AttemptInput, AttemptReport, Level, LogLine, Person, Plan, RouteReport};
 use crate::secrets::{AttemptSecrets, MarkedSettings, Secrets};
 use crate::smtp::Mailer;
 
@@ -75,6 +75,8 @@ pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) executor: Executor,
     pub(crate) clock: Arc<dyn Clock>,
+    /// A channel's clocks and chance stand still too.
+    pub(crate) rehearsed: bool,
 }
 
 /// A channel's generation.
@@ -208,18 +210,26 @@ impl ChannelGeneration {
             };
             Some(Outside { door: self.door.clone(), mailer: self.mailer.clone(), context })
         };
-        let parts = common.parts(None, outside);
-        let attempt = convert::attempt(&input, self.name.as_str(), common.clock.now(), common.limits);
+        let now = common.clock.now();
+        let seed = u128::from_be_bytes(input.notification.id.to_bytes());
+        let frozen = common.rehearsed.then_some(Frozen { now, seed });
+        let parts = common.parts(frozen.as_ref(), outside);
+        let attempt = convert::attempt(&input, self.name.as_str(), now, common.limits);
         let send = Send { pre: common.plugin.pre.clone(), attempt };
         let ended = common.executor.run(parts, common.limits, send).await;
-        let outcome = match ended.result {
-            Ok(sent) => convert::outcome(sent),
-            Err(fault) => Outcome::Transient { fault, retry_after: None },
+        let (outcome, mut cuts) = match ended.result {
+            Ok(sent) => {
+                let cuts = convert::cuts(&sent);
+                (convert::outcome(sent), cuts)
+            }
+            Err(fault) => (Outcome::Transient { fault, retry_after: None }, Vec::new()),
         };
-        let (log, log_dropped, requests) =
-            ended.guest.map_or_else(Default::default, |guest| (guest.log, guest.log_dropped, guest.sent));
+        let (log, log_dropped, requests, log_cuts) = ended
+            .guest
+            .map_or_else(Default::default, |guest| (guest.log, guest.log_dropped, guest.sent, guest.cuts));
+        cuts.extend(log_cuts);
         tell(self.name.as_str(), &log);
-        AttemptReport { outcome, usage: ended.usage, log, log_dropped, requests }
+        AttemptReport { outcome, usage: ended.usage, log, log_dropped, requests, cuts }
     }
 }
 
@@ -259,6 +269,11 @@ impl RouterGeneration {
         people: Vec<Person>,
         now: Timestamp,
     ) -> Result<Plan, Fault> {
+        self.decide(about, people, now).await.result
+    }
+
+    /// The same, with all that is known of the decision.
+    pub async fn decide(&self, about: Arc<Notification>, people: Vec<Person>, now: Timestamp) -> RouteReport {
         let common = &self.common;
         let frozen = Frozen { now, seed: u128::from_be_bytes(about.id.to_bytes()) };
         let parts = common.parts(Some(&frozen), |_| None);
@@ -269,12 +284,20 @@ impl RouterGeneration {
             now,
         };
         let ended = common.executor.run(parts, common.limits, route).await;
-        if let Some(guest) = &ended.guest {
-            tell(&self.name, &guest.log);
-        }
-        match ended.result? {
-            Err(fault) => Err(convert::fault(&fault)),
-            Ok(plan) => convert::plan(plan).map_err(|why| Fault::new(code::PLUGIN_GARBAGE, why)),
-        }
+        let (result, mut cuts) = match ended.result {
+            Err(fault) => (Err(fault), Vec::new()),
+            Ok(decided) => {
+                let cuts = convert::plan_cuts(&decided);
+                let plan = decided.map_err(|fault| convert::fault(&fault)).and_then(|plan| {
+                    convert::plan(plan).map_err(|why| Fault::new(code::PLUGIN_GARBAGE, why))
+                });
+                (plan, cuts)
+            }
+        };
+        let (log, log_dropped, log_cuts) =
+            ended.guest.map_or_else(Default::default, |guest| (guest.log, guest.log_dropped, guest.cuts));
+        cuts.extend(log_cuts);
+        tell(&self.name, &log);
+        RouteReport { result, usage: ended.usage, log, log_dropped, cuts }
     }
 }

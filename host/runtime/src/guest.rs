@@ -19,10 +19,13 @@ use crate::bindings::channel::fanfare::types::types;
 use crate::egress::{CallContext, Door, Refusal, Request};
 use crate::engine::TICK;
 use crate::limits::Limits;
-use crate::report::{Level, LogLine, RequestSummary};
+use crate::report::{Cut, Level, LogLine, RequestSummary};
 use crate::secrets::AttemptSecrets;
 use crate::smtp::{Mailer, SmtpContext, SmtpRefusal};
 use crate::{crypto, smtp};
+
+/// Shortened lines are told of one by one up to here.
+const CUTS_MAX: usize = 20;
 
 /// A limit that a guest hit.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -68,6 +71,7 @@ pub(crate) struct Guest {
     pub(crate) bytes_in: u64,
     pub(crate) log: Vec<LogLine>,
     pub(crate) log_dropped: u32,
+    pub(crate) cuts: Vec<Cut>,
     pub(crate) sent: Vec<RequestSummary>,
 }
 
@@ -112,6 +116,7 @@ impl Guest {
             bytes_in: 0,
             log: Vec::new(),
             log_dropped: 0,
+            cuts: Vec::new(),
             sent: Vec::new(),
         }
     }
@@ -138,6 +143,10 @@ impl Guest {
             return;
         }
         let max = usize::try_from(self.limits.log_line_bytes).unwrap_or(usize::MAX);
+        if message.len() > max && self.cuts.len() < CUTS_MAX {
+            let cut = Cut { what: "a line of log", given: message.len(), kept: max, unit: "bytes" };
+            self.cuts.push(cut);
+        }
         let message = self.secrets.mask_text(cut(message, max));
         self.log.push(LogLine { level, message });
     }

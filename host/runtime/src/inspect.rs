@@ -54,30 +54,55 @@ pub(crate) fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> 
             kind.as_str()
         )));
     }
-    if !serves(&version) {
-        return Err(LoadError::Version {
-            label: label.to_owned(),
-            theirs: version,
-            ours: format!("{}.{}", TRACK.0, TRACK.1),
-        });
+    if let Some(remedy) = mismatch(&version) {
+        let ours = contract_served();
+        return Err(LoadError::Version { label: label.to_owned(), theirs: version, ours, remedy });
     }
     Ok(manifest)
 }
 
-fn serves(version: &str) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
-    matches!((parts.next().flatten(), parts.next().flatten()), (Some(major), Some(minor)) if major == TRACK.0 && minor <= TRACK.1)
+/// The contract that this host serves, such as `1.0`.
+#[must_use]
+pub fn contract_served() -> String {
+    format!("{}.{}", TRACK.0, TRACK.1)
 }
 
-#[derive(Default)]
-struct Found {
-    manifest: Option<Vec<u8>>,
-    contract: Option<(Kind, String)>,
+/// What to do about a contract that is not served; none when it is.
+#[must_use]
+pub fn mismatch(version: &str) -> Option<&'static str> {
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) if major == TRACK.0 && minor <= TRACK.1 => None,
+        (Some(major), Some(minor)) if (major, minor) > TRACK => {
+            Some("it is too new: start a newer Fanfare, or build it with the SDK of this one")
+        }
+        (Some(_), Some(_)) => Some("it is too old: build it again with the SDK of this Fanfare"),
+        _ => Some("that is no version: build it with the SDK of this Fanfare"),
+    }
+}
+
+/// What a component's bytes say of it. Nothing here is judged.
+#[derive(Clone, Debug, Default)]
+pub struct Examination {
+    /// The text of its manifest.
+    pub manifest: Option<Vec<u8>>,
+    /// What it exports, and the version of that contract.
+    pub contract: Option<(Kind, String)>,
+    /// The interfaces that it imports, such as `fanfare:host/http@1.0.0`.
+    pub imports: Vec<String>,
+}
+
+/// Looks at a component without judging it.
+///
+/// # Errors
+/// A phrase, where the bytes are no component or end too early.
+pub fn examine(bytes: &[u8]) -> Result<Examination, String> {
+    read(bytes).map_err(|error| format!("it can't be read to its end: {error}"))
 }
 
 /// What stands at the component's own level; what is nested inside does not count.
-fn read(bytes: &[u8]) -> wasmparser::Result<Found> {
-    let mut found = Found::default();
+fn read(bytes: &[u8]) -> wasmparser::Result<Examination> {
+    let mut found = Examination::default();
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -85,6 +110,11 @@ fn read(bytes: &[u8]) -> wasmparser::Result<Found> {
             Payload::End(_) => depth -= 1,
             Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => {
                 found.manifest = Some(section.data().to_vec());
+            }
+            Payload::ComponentImportSection(imports) if depth == 1 => {
+                for import in imports {
+                    found.imports.push(import?.name.name.to_owned());
+                }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
                 for export in exports {
@@ -122,9 +152,15 @@ mod tests {
 
     #[test]
     fn contracts_of_this_track_are_served_and_others_are_not() {
-        assert!(serves("1.0.0") && serves("1.0.7"));
-        for version in ["1.1.0", "2.0.0", "0.9.0", "x", ""] {
-            assert!(!serves(version), "{version}");
+        assert_eq!((mismatch("1.0.0"), mismatch("1.0.7")), (None, None));
+        for (version, says) in [
+            ("1.1.0", "too new"),
+            ("2.0.0", "too new"),
+            ("0.9.0", "too old"),
+            ("x", "no version"),
+            ("", "no version"),
+        ] {
+            assert!(mismatch(version).is_some_and(|remedy| remedy.contains(says)), "{version}");
         }
     }
 }

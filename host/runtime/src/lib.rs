@@ -19,6 +19,7 @@ mod limits;
 mod manifest;
 mod options;
 mod plugin;
+pub mod rehearsal;
 mod report;
 mod runtime;
 pub mod secrets;
@@ -29,14 +30,14 @@ mod trusted;
 pub use compile::compile_stdio;
 pub use error::{LoadError, StageError};
 pub use generation::{ChannelGeneration, ChannelSpec, RouterGeneration, RouterSpec};
-pub use inspect::COMPONENT_BYTES_MAX;
+pub use inspect::{COMPONENT_BYTES_MAX, Examination, contract_served, examine, mismatch};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, ManifestLimits, Permissions, SECTION};
 pub use options::{Compiler, Concurrency, RuntimeOptions, StartError};
 pub use plugin::Plugin;
 pub use report::{
-    AttemptInput, AttemptReport, Contact, Level, LogLine, Person, Plan, PlanTarget, RecipientInfo,
-    RequestSummary, Usage,
+    AttemptInput, AttemptReport, Contact, Cut, Level, LogLine, Person, Plan, PlanTarget, RecipientInfo,
+    RequestSummary, RouteReport, Usage,
 };
 pub use runtime::{Runtime, Source};
 

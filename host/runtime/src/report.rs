@@ -1,8 +1,10 @@
 //! What is told of an attempt beside its outcome, and what goes into one.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_model::fault::Fault;
 use fanfare_model::id::DeliveryId;
 use fanfare_model::name::{ChannelName, UserId};
 use fanfare_model::notification::Notification;
@@ -74,6 +76,41 @@ pub struct Usage {
     pub bytes_in: u64,
 }
 
+/// Something of a guest's that the host shortened or changed, because it was over a bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// What it was, such as `the fault's message`.
+    pub what: &'static str,
+    /// How much the guest gave.
+    pub given: usize,
+    /// How much was kept.
+    pub kept: usize,
+    /// Of what, such as `bytes`.
+    pub unit: &'static str,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, given, kept, unit } = self;
+        write!(f, "{what}: {given} {unit} given, {kept} kept")
+    }
+}
+
+/// All that is known of a decision.
+#[derive(Clone, Debug)]
+pub struct RouteReport {
+    /// The plan, or why there is none.
+    pub result: Result<Plan, Fault>,
+    /// What it used.
+    pub usage: Usage,
+    /// What the guest said.
+    pub log: Vec<LogLine>,
+    /// Lines over the limit.
+    pub log_dropped: u32,
+    /// What was shortened.
+    pub cuts: Vec<Cut>,
+}
+
 /// All that is known of an attempt.
 #[derive(Clone, Debug)]
 pub struct AttemptReport {
@@ -87,6 +124,8 @@ pub struct AttemptReport {
     pub log_dropped: u32,
     /// What it sent.
     pub requests: Vec<RequestSummary>,
+    /// What was shortened.
+    pub cuts: Vec<Cut>,
 }
 
 /// Who receives.

@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::manifest::{Kind, Manifest};
 use crate::options::{Compiler, RuntimeOptions, StartError};
 use crate::plugin::Plugin;
+use crate::rehearsal::Script;
 use crate::secrets::{MarkedSettings, Secrets};
 use crate::smtp::{Mailer, MailerOptions};
 use crate::{compile, stage, trusted};
@@ -64,6 +65,7 @@ struct Shared {
     compatibility: String,
     ceilings: Limits,
     clock: Arc<dyn Clock>,
+    rehearsed: bool,
     door: Door,
     mailer: Mailer,
     channel_linker: Linker<Guest>,
@@ -85,6 +87,18 @@ impl Runtime {
     /// # Errors
     /// [`StartError`].
     pub fn start(options: RuntimeOptions) -> Result<Self, StartError> {
+        Self::start_with(options, None)
+    }
+
+    /// Starts a runtime that reaches nothing: the script answers, and guests' clocks and chance stand still.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn rehearse(options: RuntimeOptions, script: Arc<dyn Script>) -> Result<Self, StartError> {
+        Self::start_with(options, Some(script))
+    }
+
+    fn start_with(options: RuntimeOptions, script: Option<Arc<dyn Script>>) -> Result<Self, StartError> {
         let RuntimeOptions { cache_dir, compiler, concurrency, ceilings, clock, .. } = options;
         std::fs::create_dir_all(&cache_dir)
             .map_err(|source| StartError::Cache { path: cache_dir.clone(), source })?;
@@ -112,8 +126,9 @@ impl Runtime {
             cache_dir,
             ceilings,
             clock,
-            door: Door::new(DoorOptions::default()),
-            mailer: Mailer::new(MailerOptions::default()),
+            rehearsed: script.is_some(),
+            door: Door::new(DoorOptions { script: script.clone(), ..DoorOptions::default() }),
+            mailer: Mailer::new(MailerOptions { script, ..MailerOptions::default() }),
             loaded: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -212,6 +227,7 @@ impl Runtime {
             limits,
             executor: self.shared.executor.clone(),
             clock: Arc::clone(&self.shared.clock),
+            rehearsed: self.shared.rehearsed,
         }
     }
 }

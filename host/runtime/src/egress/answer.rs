@@ -1,8 +1,9 @@
 //! What came back: the answer within its limits, or what the client's error means.
 
+use bytes::Bytes;
 use http::header;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body;
 use hyper_util::client::legacy::Error as ClientError;
 
 use super::dial::DialError;
@@ -71,11 +72,15 @@ pub(crate) fn cause<'e, E: std::error::Error + 'static>(
 }
 
 /// The answer as the guest gets it: bounded, with secrets masked.
-pub(super) async fn read(
+pub(super) async fn read<B>(
     context: &CallContext,
     target: &Target,
-    answer: http::Response<Incoming>,
-) -> Result<Response, Refusal> {
+    answer: http::Response<B>,
+) -> Result<Response, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let (head, body) = answer.into_parts();
     // The client's buffer bounds what is read; this bounds what the guest is handed.
     let head_bytes =
@@ -99,7 +104,11 @@ pub(super) async fn read(
 }
 
 /// Reads the body and stops at the limit, whatever length was announced.
-async fn collect(mut body: Incoming, target: &Target, max: usize) -> Result<Vec<u8>, Refusal> {
+async fn collect<B>(mut body: B, target: &Target, max: usize) -> Result<Vec<u8>, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let too_long = || Refusal::Limit(format!("{target} answered with a body of more than {max} bytes"));
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max {

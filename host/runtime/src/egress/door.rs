@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 use http::header::{self, HeaderMap};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::HttpsConnector;
 use tokio::sync::OnceCell;
 
@@ -19,6 +19,7 @@ use super::origin::{Host, Scheme, Target};
 use super::pools::Pools;
 use super::refusal::{Denial, Refusal};
 use super::tls::{self, Roots};
+use crate::rehearsal::{Script, SentRequest};
 use crate::secrets::{AttemptSecrets, BodyKind, FillError, Place, SecretEntry};
 
 /// Longer URLs are refused, in bytes.
@@ -39,6 +40,8 @@ pub struct DoorOptions {
     pub idle_timeout: Duration,
     /// Connections open at a time, idle ones included; further ones are refused.
     pub connections_max: usize,
+    /// Answers in place of the network, once a request was found good and granted.
+    pub script: Option<Arc<dyn Script>>,
 }
 
 impl Default for DoorOptions {
@@ -50,6 +53,7 @@ impl Default for DoorOptions {
             idle_per_origin_max: 128,
             idle_timeout: Duration::from_secs(30),
             connections_max: 4_096,
+            script: None,
         }
     }
 }
@@ -142,6 +146,9 @@ impl Door {
         let policy =
             context.grants.allows_http(&target).ok_or_else(|| not_granted(&context.grants, &target))?;
         let request = prepare(context, &target, request)?;
+        if let Some(script) = &self.inner.options.script {
+            return scripted(&**script, context, &target, request).await;
+        }
         let answered = match target.scheme {
             Scheme::Http => self.inner.plain.of(policy).request(request).await,
             Scheme::Https => self.secure().await?.of(policy).request(request).await,
@@ -167,6 +174,37 @@ impl Door {
         };
         inner.secure.get_or_try_init(|| open).await.map_err(failed)
     }
+}
+
+/// The rehearsed exchange: the script sees what would have left, and its answer is read as any other.
+async fn scripted(
+    script: &dyn Script,
+    context: &CallContext,
+    target: &Target,
+    request: http::Request<Full<Bytes>>,
+) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    let secrets = &context.secrets;
+    let body = body.collect().await.map_or_else(|never| match never {}, http_body_util::Collected::to_bytes);
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), secrets.mask(value.as_bytes().to_vec())));
+    let sent = SentRequest {
+        method: head.method.to_string(),
+        url: secrets.mask_text(head.uri.to_string()),
+        headers: headers.collect(),
+        body: secrets.mask(body.to_vec()),
+    };
+    let Response { status, headers, body } = script.http(sent)?;
+    let mut answer = http::Response::builder().status(status);
+    for (name, value) in headers {
+        answer = answer.header(name, value);
+    }
+    let answer = answer
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| Refusal::Protocol(format!("the exchange with {target} broke: {error}")))?;
+    read(context, target, answer).await
 }
 
 fn not_granted(grants: &Grants, target: &Target) -> Refusal {

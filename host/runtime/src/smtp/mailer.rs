@@ -15,6 +15,7 @@ use crate::egress::{
     AddressClass, AddressPolicy, Denial, DialError, Grants, Host, Resolve, Roots, ServerPattern,
     SystemResolver, cause, classify, permitted,
 };
+use crate::rehearsal::{Script, SentMail};
 use crate::secrets::Place;
 
 /// What a mailer is built with.
@@ -32,6 +33,8 @@ pub struct MailerOptions {
     pub idle_max: usize,
     /// Idle connections are closed after this.
     pub idle_timeout: Duration,
+    /// Answers in place of the network, once a mail was found good and granted.
+    pub script: Option<Arc<dyn Script>>,
 }
 
 impl Default for MailerOptions {
@@ -43,6 +46,7 @@ impl Default for MailerOptions {
             message_bytes_max: 16 * 1024 * 1024,
             idle_max: 64,
             idle_timeout: Duration::from_secs(30),
+            script: None,
         }
     }
 }
@@ -96,6 +100,11 @@ impl Mailer {
             return Err(SmtpRefusal::Limit(sentence));
         }
         let account = account(context, &message.server)?;
+        if let Some(script) = &self.options.script {
+            let to = built.envelope().to().iter().map(ToString::to_string).collect();
+            let message = context.secrets.mask(formatted);
+            return script.mail(SentMail { server: route.place.to_string(), to, message });
+        }
         let key = Key::new(&route.place, route.policy, route.encryption, account.as_ref());
         let (mut connection, mails) = match self.pool.take(&key).await {
             Some(idle) => idle,

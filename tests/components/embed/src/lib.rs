@@ -52,6 +52,8 @@ components! {
     /// Opens sockets and resolves names through the standard library, past `http`, and reports what worked. The address is
     /// where it connects to.
     PEEK_SOCKETS = "peek_sockets",
+    /// Reports what its standard library says of time and chance.
+    PROBE = "probe",
     /// Recurses without end, with frames that live on the host's stack alone.
     RECURSE = "recurse",
     /// A router that answers a fault.
