@@ -23,6 +23,7 @@ mod journal;
 mod lock;
 mod open;
 mod overlay;
+pub mod progress;
 mod queue;
 mod readers;
 mod replay;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use engine::EmbeddedEngine;
 use files::{Disk, Files};
+use progress::{Progress, Quiet};
 
 /// How the engine is opened. [`EmbeddedOptions::new`] fills in what suits a gateway.
 #[derive(Clone, Debug)]
@@ -58,6 +60,8 @@ pub struct EmbeddedOptions {
     pub reserve_bytes: Option<u64>,
     /// The file system that the journal is on.
     pub files: Arc<dyn Files>,
+    /// Told how far a long reading of the journal is.
+    pub progress: Arc<dyn Progress>,
 }
 
 impl EmbeddedOptions {
@@ -73,6 +77,7 @@ impl EmbeddedOptions {
             readers: 2,
             reserve_bytes: None,
             files: Arc::new(Disk),
+            progress: Arc::new(Quiet),
         }
     }
 }

@@ -11,10 +11,11 @@ use super::indexer::{self, Indexer};
 use super::journal::{Journal, Position, Segments};
 use super::lock::DirectoryLock;
 use super::overlay::{Entry, Overlay, State};
+use super::progress::Meter;
 use super::queue::Queue;
 use super::readers::Readers;
 use super::replay::{self, Outcome};
-use super::shared::{Health, Shared};
+use super::shared::{Health, Shared, io_at};
 use super::{EmbeddedOptions, OpenError, Recovery};
 use crate::engine::Key;
 
@@ -45,7 +46,7 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
     files.sync_directory(&options.path).map_err(io_at(&options.path))?;
     let lock = DirectoryLock::take(&options.path)?;
 
-    let health = Health::new(options.path.join("index.rebuild"));
+    let health = Health::new(files.clone(), options.path.join("index.rebuild"));
     let (index, covered, index_moved_aside) = open_index(options, &health.rebuild_marker)?;
     let segments = Arc::new(Segments::new(files.clone(), journal_path));
     let overlay = Overlay::new(options.overlay_value_bytes, covered.unwrap_or_default());
@@ -61,10 +62,6 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
         indexer.committed(unflushed);
     }
     start(options, shared, indexer, outcome, lock, recovery)
-}
-
-fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
-    move |source| OpenError::Io { path: path.to_owned(), source }
 }
 
 /// Opens the index; one that refuses, or that failed in the last run, is moved aside and begun anew.
@@ -107,7 +104,14 @@ fn replay(
     options: &EmbeddedOptions,
 ) -> Result<(Outcome, u64), OpenError> {
     let mut unflushed = 0;
+    let mut reached = covered.unwrap_or_default();
+    let ahead = bytes_after(&shared.segments, reached).map_err(io_at(shared.segments.directory()))?;
+    let what = if covered.is_some() { "replaying the journal" } else { "building the index" };
+    let mut meter = Meter::begin(&*options.progress, what, ahead);
     let mut sink = |entries: Vec<(Key, Entry)>, end: Position| {
+        let begun = if reached.segment == end.segment { reached.offset } else { 0 };
+        meter.advance(end.offset.saturating_sub(begun));
+        reached = end;
         let bytes: usize = entries.iter().map(|(key, entry)| key.len() + put_bytes(entry)).sum();
         unflushed += bytes as u64 + 1;
         shared.overlay.publish(entries.into_iter(), end);
@@ -122,6 +126,15 @@ fn replay(
     };
     let outcome = replay::replay(&shared.segments, covered, &mut sink)?;
     Ok((outcome, unflushed))
+}
+
+/// How many bytes of journal lie behind a position.
+fn bytes_after(segments: &Segments, start: Position) -> io::Result<u64> {
+    let mut bytes = 0;
+    for number in segments.numbers()?.into_iter().filter(|number| *number >= start.segment) {
+        bytes += segments.file(number)?.length()?;
+    }
+    Ok(bytes.saturating_sub(start.offset))
 }
 
 fn put_bytes(entry: &Entry) -> usize {

@@ -1,13 +1,21 @@
 //! What the engine's threads share, and how they tell each other that the engine failed.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::OpenError;
+use super::files::{Files, Mode};
 use super::index::{Index, IndexError, Indexed, Stored};
 use super::journal::Segments;
 use super::overlay::{Overlay, Seen, State};
 use crate::engine::{CommitError, Key, ReadError, Record, Version};
+
+/// An error of the file system, with the place where it happened.
+pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    move |source| OpenError::Io { path: path.to_owned(), source }
+}
 
 /// Everything below the engine's surface.
 #[derive(Debug)]
@@ -23,13 +31,14 @@ pub(crate) struct Shared {
 pub(crate) struct Health {
     failure: OnceLock<String>,
     index_broken: AtomicBool,
+    files: Arc<dyn Files>,
     /// Its presence makes the next start build the index anew.
     pub(crate) rebuild_marker: PathBuf,
 }
 
 impl Health {
-    pub(crate) fn new(rebuild_marker: PathBuf) -> Self {
-        Self { failure: OnceLock::new(), index_broken: AtomicBool::new(false), rebuild_marker }
+    pub(crate) fn new(files: Arc<dyn Files>, rebuild_marker: PathBuf) -> Self {
+        Self { failure: OnceLock::new(), index_broken: AtomicBool::new(false), files, rebuild_marker }
     }
 
     pub(crate) fn failure(&self) -> Option<CommitError> {
@@ -51,10 +60,17 @@ impl Health {
     /// The index can't be used any more; the journal has it all, so the next start builds it anew.
     pub(crate) fn index_failed(&self, error: &IndexError) -> CommitError {
         self.index_broken.store(true, Ordering::Release);
-        if let Err(error) = std::fs::write(&self.rebuild_marker, b"") {
+        if let Err(error) = self.mark() {
             tracing::error!(error = %error, "rebuild marker not written; remove the index by hand");
         }
         self.fail(format!("{error}; the next start builds it again from the journal"))
+    }
+
+    fn mark(&self) -> io::Result<()> {
+        if !self.files.exists(&self.rebuild_marker) {
+            self.files.open(&self.rebuild_marker, Mode::New)?;
+        }
+        self.rebuild_marker.parent().map_or(Ok(()), |directory| self.files.sync_directory(directory))
     }
 }
 

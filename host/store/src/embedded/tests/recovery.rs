@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::super::format::{FORMAT, HEADER_BYTES};
-use super::super::{EmbeddedEngine, OpenError};
+use super::super::progress::Progress;
+use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
 use super::{crashed, flush, open, options};
 use crate::contract::{change, commit, put, text};
 use crate::engine::{Change, Class, Engine, Transaction};
@@ -171,6 +172,30 @@ async fn a_lost_index_is_built_again_from_the_journal() {
     for n in 0..40 {
         assert_eq!(text(&engine, &format!("k{n}")).await.is_some(), n != 7);
     }
+}
+
+#[derive(Debug, Default)]
+struct Heard(std::sync::Mutex<Vec<(&'static str, u64, u64)>>);
+
+impl Progress for Heard {
+    fn begin(&self, what: &'static str, bytes_total: u64) {
+        self.0.lock().unwrap().push((what, bytes_total, 0));
+    }
+    fn reached(&self, bytes: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2 = bytes;
+    }
+    fn end(&self) {}
+}
+
+#[tokio::test]
+async fn building_the_index_tells_how_far_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(journal_of(directory.path()).await);
+    fs::remove_dir_all(directory.path().join("index")).unwrap();
+    let heard = std::sync::Arc::new(Heard::default());
+    EmbeddedEngine::open(EmbeddedOptions { progress: heard.clone(), ..options(directory.path()) }).unwrap();
+    let bytes = segments(directory.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert_eq!(*heard.0.lock().unwrap(), [("building the index", bytes, bytes)]);
 }
 
 #[tokio::test]

@@ -1,0 +1,48 @@
+//! Telling whoever waits how far a long reading of the journal is.
+
+use std::fmt::Debug;
+
+/// Told about one piece of work at a time, from the thread that does it; it must return at once.
+pub trait Progress: Send + Sync + Debug {
+    /// The work begins, and will read so many bytes.
+    fn begin(&self, what: &'static str, bytes_total: u64);
+    /// So many bytes of them are read.
+    fn reached(&self, bytes: u64);
+    /// It ended, well or not.
+    fn end(&self);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn begin(&self, _: &'static str, _: u64) {}
+    fn reached(&self, _: u64) {}
+    fn end(&self) {}
+}
+
+/// One piece of work; ends with its value.
+#[derive(Debug)]
+pub(crate) struct Meter<'a> {
+    progress: &'a dyn Progress,
+    bytes: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn begin(progress: &'a dyn Progress, what: &'static str, bytes_total: u64) -> Self {
+        progress.begin(what, bytes_total);
+        Self { progress, bytes: 0 }
+    }
+
+    pub(crate) fn advance(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.progress.reached(self.bytes);
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.progress.end();
+    }
+}
