@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::client::{self, ClientCommand};
 use crate::config::{self, Config};
 use crate::{demo, serve};
 
@@ -20,7 +21,9 @@ const EXIT_CONFIG: u8 = 2;
                   fanfare serve                            serve a first-look setup on 127.0.0.1:8080\n  \
                   fanfare config default > fanfare.toml    write a commented configuration\n  \
                   fanfare config check -c fanfare.toml     find its mistakes before it serves\n  \
-                  fanfare serve -c fanfare.toml            serve it; SIGHUP reloads, SIGTERM stops"
+                  fanfare serve -c fanfare.toml            serve it; SIGHUP reloads, SIGTERM stops\n  \
+                  fanfare status                           how a running gateway is\n  \
+                  fanfare send payment.failed --wait       submit a notification to it"
 )]
 struct Cli {
     /// The configuration file (TOML); without one, an embedded default serves loopback.
@@ -46,6 +49,9 @@ enum Command {
     /// Print or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// What a running gateway is asked over its API.
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Compile a component from standard input to standard output; the gateway calls this in a child process.
     #[command(hide = true)]
     CompileComponent,
@@ -72,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check) => with_config(cli.config, serve::check),
         Command::Serve => with_config(cli.config, serve::serve),
         Command::Demo { keep } => run(demo::demo(keep)),
+        Command::Client(command) => run(client::run(command, cli.config.as_deref())),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod auth;
 pub mod cli;
+mod client;
 pub mod config;
 mod demo;
 pub mod desk;

@@ -1,0 +1,81 @@
+//! `fanfare status`: one look that says how a gateway is.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::http::Client;
+use super::output::{Screen, Table, clean, list, text};
+use super::{ClientError, Finding, Options, help};
+
+/// Nothing but the gateway.
+#[derive(Args, Debug)]
+#[command(after_help = help!(
+    "  fanfare status\n  \
+       FANFARE_URL=https://fanfare.example.org FANFARE_KEY=... fanfare status\n  \
+       fanfare status --json | jq '.channels[] | select(.dead > 0)'"
+))]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&Path>) -> ExitCode {
+    arguments.options.run(config, async |client, screen| status(&client, screen).await).await
+}
+
+async fn status(client: &Client, screen: Screen) -> Result<Finding, ClientError> {
+    let status = client.get(&["api", "v1", "admin", "status"]).send().await?.body;
+    screen.show(&status, || shown(&status, client.url().as_str()));
+    let ready = status.get("ready").and_then(Value::as_bool) == Some(true);
+    let parked = list(&status, "/channels").iter().any(|channel| text(channel, "/state") != "serving");
+    Ok(if ready && !parked { Finding::Good } else { Finding::Bad })
+}
+
+fn shown(status: &Value, url: &str) -> String {
+    let is = |pointer: &str| status.pointer(pointer).and_then(Value::as_bool) == Some(true);
+    let ready = if is("/ready") { "ready" } else { "NOT READY" };
+    let mut out = format!("{url}  {ready}  (fanfare {})\n", text(status, "/version"));
+    for reason in list(status, "/reasons").iter().filter_map(Value::as_str) {
+        out.push_str(&format!("  {}\n", clean(reason)));
+    }
+    let store = if is("/store/accepting") { "takes new work" } else { "refuses new work" };
+    out.push_str(&format!("store   {store}; {} accepted so far\n", text(status, "/store/accepted")));
+    let access = if is("/access/open") { "no key is configured: loopback only" } else { "by API keys" };
+    out.push_str(&format!("access  {access}\n"));
+    let router = text(status, "/router/plugin");
+    let router =
+        if router.is_empty() { "none: notifications without `to` reach nobody".to_owned() } else { router };
+    out.push_str(&format!("router  {router}\n\n"));
+    let mut table = Table::new(&[
+        "CHANNEL",
+        "STATE",
+        "PLUGIN",
+        "QUEUED",
+        "SENDING",
+        "RETRYING",
+        "SCHEDULED",
+        "DEAD",
+        "DELIVERED",
+    ]);
+    for channel in list(status, "/channels") {
+        let [name, state, plugin] = ["/channel", "/state", "/plugin"].map(|member| text(channel, member));
+        let count = |member: &str| {
+            let more = channel.pointer(&format!("{member}_capped")).and_then(Value::as_bool) == Some(true);
+            text(channel, member) + if more { "+" } else { "" }
+        };
+        let [queued, sending, retrying, scheduled, dead, delivered] =
+            ["/queued", "/sending", "/retrying", "/scheduled", "/dead", "/delivered"].map(count);
+        table.row([name, state, plugin, queued, sending, retrying, scheduled, dead, delivered]);
+    }
+    out.push_str(&table.to_string());
+    if is("/counts_capped") {
+        out.push_str("more is waiting or dead than was counted\n");
+    }
+    if list(status, "/channels").iter().any(|one| one.get("dead").and_then(Value::as_u64) > Some(0)) {
+        out.push_str("\nlook at what is dead: fanfare dlq list\n");
+    }
+    out
+}
