@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -94,9 +94,10 @@ pub(crate) fn call_with(
     Some((status, head.to_ascii_lowercase(), serde_json::from_str(body).ok()?))
 }
 
-/// Takes every webhook, and notes in which round it saw which delivery.
+/// Answers every webhook with one status, 204 at first, and notes in which round it saw which delivery.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
+    pub(crate) status: Arc<AtomicU16>,
     pub(crate) round: Arc<AtomicU32>,
     pub(crate) seen: Arc<Mutex<HashMap<String, Vec<u32>>>>,
 }
@@ -104,20 +105,30 @@ pub(crate) struct Receiver {
 impl Receiver {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let receiver =
-            Self { address: listener.local_addr().unwrap(), round: Arc::default(), seen: Arc::default() };
-        let (round, seen) = (Arc::clone(&receiver.round), Arc::clone(&receiver.seen));
+        let receiver = Self {
+            address: listener.local_addr().unwrap(),
+            status: Arc::new(AtomicU16::new(204)),
+            round: Arc::default(),
+            seen: Arc::default(),
+        };
+        let (status, round, seen) =
+            (Arc::clone(&receiver.status), Arc::clone(&receiver.round), Arc::clone(&receiver.seen));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (round, seen) = (Arc::clone(&round), Arc::clone(&seen));
-                std::thread::spawn(move || serve(stream, &round, &seen));
+                let (status, round, seen) = (Arc::clone(&status), Arc::clone(&round), Arc::clone(&seen));
+                std::thread::spawn(move || serve(stream, &status, &round, &seen));
             }
         });
         receiver
     }
 }
 
-fn serve(stream: TcpStream, round: &AtomicU32, seen: &Mutex<HashMap<String, Vec<u32>>>) -> Option<()> {
+fn serve(
+    stream: TcpStream,
+    status: &AtomicU16,
+    round: &AtomicU32,
+    seen: &Mutex<HashMap<String, Vec<u32>>>,
+) -> Option<()> {
     let mut write = stream.try_clone().ok()?;
     let mut read = BufReader::new(stream);
     loop {
@@ -141,6 +152,8 @@ fn serve(stream: TcpStream, round: &AtomicU32, seen: &Mutex<HashMap<String, Vec<
         let mut body = vec![0; length];
         read.read_exact(&mut body).ok()?;
         seen.lock().unwrap().entry(id).or_default().push(round.load(Ordering::SeqCst));
-        write.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+        let status = status.load(Ordering::SeqCst);
+        let length = if status == 204 { "" } else { "content-length: 0\r\n" };
+        write.write_all(format!("HTTP/1.1 {status} answer\r\n{length}\r\n").as_bytes()).ok()?;
     }
 }

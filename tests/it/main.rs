@@ -9,6 +9,7 @@
 )]
 
 mod child;
+mod cli;
 mod idempotency;
 mod kill;
 mod surface;

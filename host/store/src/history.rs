@@ -3,6 +3,7 @@
 //! A list runs in time order or by user; every other filter is a scan of at most [`EXAMINED_MAX`] records a call,
 //! after which the page comes back as it is, with a cursor.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use fanfare_model::delivery::Phase;
@@ -206,6 +207,26 @@ pub(crate) async fn dead_letters(
             if items.len() >= limit {
                 return Ok(Listing { items, next: last.map(cursor) });
             }
+        }
+    }
+}
+
+/// How many of the latest [`EXAMINED_MAX`] dead letters each channel has, and whether there are more.
+pub(crate) async fn dead_by_channel(
+    ledger: &Ledger,
+) -> Result<(BTreeMap<ChannelName, usize>, bool), ReadError> {
+    let mut walk = Walk::new(keys::all(Shard::EMBEDDED, Kind::Dead), None);
+    let mut counts = BTreeMap::new();
+    loop {
+        let page = walk.next(ledger).await?;
+        if page.is_empty() {
+            return Ok((counts, !walk.is_over()));
+        }
+        for (_, record) in page {
+            let letter: DeadRecord<'_> = records::decode("dead letter", &record.value)?;
+            let channel = ChannelName::stored(letter.channel);
+            let channel = channel.ok_or_else(|| records::damaged("dead letter", &"a channel's name"))?;
+            *counts.entry(channel).or_default() += 1;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The store as its users see it: accept, change, look up, list.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfare_model::clock::Clock;
@@ -177,6 +178,15 @@ impl Store {
         limit: usize,
     ) -> Result<Listing<DeadLetter>, ReadError> {
         history::dead_letters(&self.shared.ledger, filter, cursor, limit).await
+    }
+
+    /// How many dead letters each channel has, and whether there are more than were counted: the latest
+    /// [`history::EXAMINED_MAX`] are.
+    ///
+    /// # Errors
+    /// When the engine can't be read.
+    pub async fn dead_by_channel(&self) -> Result<(BTreeMap<ChannelName, usize>, bool), ReadError> {
+        history::dead_by_channel(&self.shared.ledger).await
     }
 
     /// Notifications, newest first.

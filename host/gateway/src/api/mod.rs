@@ -12,6 +12,7 @@ mod notifications;
 pub mod problem;
 mod query;
 mod server;
+mod status;
 mod submit;
 mod view;
 pub mod wire;
@@ -132,6 +133,7 @@ fn routes(options: Options) -> Router {
         .route("/api/v1/admin/dlq/retry-all", post(letters::retry_all))
         .route("/api/v1/admin/dlq/{id}", axum::routing::delete(letters::discard))
         .route("/api/v1/admin/dlq/{id}/retry", post(letters::retry))
+        .route("/api/v1/admin/status", get(status::status))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
@@ -202,12 +204,18 @@ async fn live() -> &'static str {
     "live\n"
 }
 
-async fn ready(State(api): State<Api>) -> Response {
+/// Why work can't be taken now; empty when it can.
+fn unready(api: &Api) -> Vec<String> {
     let mut reasons = Vec::new();
     if api.stopping.is_cancelled() {
         reasons.push("the gateway is stopping".to_owned());
     }
     reasons.extend(api.desk.store().refusal().map(|refusal| refusal.to_string()));
+    reasons
+}
+
+async fn ready(State(api): State<Api>) -> Response {
+    let reasons = unready(&api);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let view = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
     answer::json_response(status, answer::json(&view))

@@ -22,7 +22,7 @@ const PAGE: usize = 200;
     "  fanfare dlq list --channel ops-hook --since 2h\n  \
        fanfare dlq show 019aa3b2-7c1e-7000-8000-0242ac120002-0\n  \
        fanfare dlq retry 019aa3b2-7c1e-7000-8000-0242ac120002-0\n  \
-       fanfare dlq retry-all --code http.503"
+       fanfare dlq retry-all --code channel.http-503"
 ))]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -30,8 +30,8 @@ macro_rules! help {
         concat!(
             "Examples:\n",
             $examples,
-            "\n\nThe gateway is at FANFARE_URL, else at server.listen of --config FILE, else at http://127.0.0.1:8080; \
-             \nthe API key is in FANFARE_KEY.\n\
+            "\n\nThe gateway is at FANFARE_URL, else at server.listen of --config FILE, else at http://127.0.0.1:8080;\n\
+             the API key is in FANFARE_KEY.\n\
              Exit codes: 0 done, 1 refused or failed, 2 wrong arguments, 3 no gateway answers, 4 the key is missing,\n\
              unknown or lacks a scope, 5 done, but the answer is bad news (not ready, not delivered)."
         )

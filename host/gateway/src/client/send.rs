@@ -76,7 +76,7 @@ pub(crate) struct Arguments {
     /// Repeating the command with the same key gives the first answer and sends nothing twice.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Wait until all of it has ended, at most so long.
+    /// Wait until all of it has ended, at most so long, such as --wait=10s; --wait alone is 30s.
     #[arg(long, value_name = "TIME", value_parser = time::length, num_args = 0..=1, require_equals = true, default_missing_value = "30s")]
     wait: Option<Duration>,
 }

@@ -62,17 +62,16 @@ fn shown(status: &Value, url: &str) -> String {
     ]);
     for channel in list(status, "/channels") {
         let [name, state, plugin] = ["/channel", "/state", "/plugin"].map(|member| text(channel, member));
-        let count = |member: &str| {
-            let more = channel.pointer(&format!("{member}_capped")).and_then(Value::as_bool) == Some(true);
-            text(channel, member) + if more { "+" } else { "" }
-        };
-        let [queued, sending, retrying, scheduled, dead, delivered] =
-            ["/queued", "/sending", "/retrying", "/scheduled", "/dead", "/delivered"].map(count);
+        let capped = channel.get("waiting_capped").and_then(Value::as_bool) == Some(true);
+        let waiting = |member: &str| text(channel, member) + if capped { "+" } else { "" };
+        let [queued, retrying, scheduled] = ["/queued", "/retrying", "/scheduled"].map(waiting);
+        let [sending, dead, delivered] =
+            ["/sending", "/dead", "/delivered"].map(|member| text(channel, member));
         table.row([name, state, plugin, queued, sending, retrying, scheduled, dead, delivered]);
     }
     out.push_str(&table.to_string());
-    if is("/counts_capped") {
-        out.push_str("more is waiting or dead than was counted\n");
+    if is("/dead_capped") {
+        out.push_str("\nthere are more dead letters than were counted: the latest 10,000 were\n");
     }
     if list(status, "/channels").iter().any(|one| one.get("dead").and_then(Value::as_u64) > Some(0)) {
         out.push_str("\nlook at what is dead: fanfare dlq list\n");

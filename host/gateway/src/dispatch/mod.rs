@@ -182,6 +182,11 @@ impl Dispatch {
         self.shared.waiters.poke(id);
     }
 
+    /// What serves now.
+    pub(crate) fn setup(&self) -> Arc<Setup> {
+        self.shared.options.setup.borrow().clone()
+    }
+
     /// What is in memory, by lane.
     #[must_use]
     pub fn depths(&self) -> Vec<LaneDepth> {
