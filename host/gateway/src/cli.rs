@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client::{self, ClientCommand};
 use crate::config::{self, Config};
+use crate::plugin_cli::{self, PluginCommand};
 use crate::{demo, serve};
 
 /// Exit code of a configuration that can't serve.
@@ -52,6 +53,9 @@ enum Command {
     /// What a running gateway is asked over its API.
     #[command(flatten)]
     Client(ClientCommand),
+    /// Write, build, try and test plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Compile a component from standard input to standard output; the gateway calls this in a child process.
     #[command(hide = true)]
     CompileComponent,
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Serve => with_config(cli.config, serve::serve),
         Command::Demo { keep } => run(demo::demo(keep)),
         Command::Client(command) => run(client::run(command, cli.config.as_deref())),
+        Command::Plugin(command) => run(plugin_cli::run(command)),
     }
 }
 

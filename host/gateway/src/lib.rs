@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod embedded;
 pub mod gateway;
 pub mod intake;
+mod plugin_cli;
 pub mod registry;
 mod serve;
 pub mod telemetry;

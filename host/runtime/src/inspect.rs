@@ -13,8 +13,11 @@ const TRACK: (u64, u64) = (1, 0);
 const CHANNEL_EXPORT: &str = "fanfare:channel/sender@";
 const ROUTER_EXPORT: &str = "fanfare:router/rules@";
 
-/// Checks the bytes, and gives the manifest.
-pub(crate) fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> {
+/// Checks the bytes, and gives the manifest. Nothing is compiled, and nothing runs.
+///
+/// # Errors
+/// [`LoadError`], as [`crate::Runtime::load`] gives it.
+pub fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> {
     let invalid = |why: String| LoadError::Invalid { label: label.to_owned(), why };
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge { label: label.to_owned(), bytes: bytes.len() });

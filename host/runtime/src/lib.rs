@@ -30,7 +30,7 @@ mod trusted;
 pub use compile::compile_stdio;
 pub use error::{LoadError, StageError};
 pub use generation::{ChannelGeneration, ChannelSpec, RouterGeneration, RouterSpec};
-pub use inspect::{COMPONENT_BYTES_MAX, Examination, contract_served, examine, mismatch};
+pub use inspect::{COMPONENT_BYTES_MAX, Examination, contract_served, examine, inspect, mismatch};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, ManifestLimits, Permissions, SECTION};
 pub use options::{Compiler, Concurrency, RuntimeOptions, StartError};

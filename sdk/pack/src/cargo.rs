@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::section::PackError;
 
@@ -46,6 +46,11 @@ pub enum BuildError {
         /// Why.
         why: String,
     },
+    /// A library that exports nothing of ours.
+    #[error(
+        "{0} makes no manifest: export its settings with fanfare_sdk::channel!(Type) or fanfare_sdk::router!(Type) in src/lib.rs"
+    )]
+    NoManifest(String),
     /// A built file took no manifest.
     #[error("{path}: {source}", path = path.display())]
     Pack {
@@ -86,8 +91,20 @@ fn is_dropped(name: &OsStr) -> bool {
     !kept && (DROPPED.contains(&name) || DROPPED_PREFIXES.iter().any(begins))
 }
 
-/// Runs `command` to its end. Its output is kept out of ours, which cargo reads.
-pub(crate) fn run(mut command: Command) -> Result<Vec<u8>, BuildError> {
+/// What happens to what a child says on its standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// It is kept, and told in the error: a build script's output is read by cargo.
+    Kept,
+    /// It goes to ours as it comes.
+    Aloud,
+}
+
+/// Runs `command` to its end. Its standard output is kept out of ours.
+pub(crate) fn run(mut command: Command, voice: Voice) -> Result<Vec<u8>, BuildError> {
+    if voice == Voice::Aloud {
+        command.stderr(Stdio::inherit());
+    }
     let folder = command.get_current_dir().unwrap_or(Path::new(".")).to_owned();
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words: Vec<_> = [program].into_iter().chain(command.get_args()).map(OsStr::to_string_lossy).collect();
@@ -129,7 +146,7 @@ mod tests {
     fn a_failing_child_is_quoted() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo so and so >&2; exit 3"]);
-        let error = run(command).unwrap_err().to_string();
+        let error = run(command, Voice::Kept).unwrap_err().to_string();
         assert!(error.contains("so and so") && error.contains("sh -c"), "{error}");
     }
 }

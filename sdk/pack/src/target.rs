@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::cargo::{BuildError, run};
+use crate::cargo::{BuildError, Voice, run};
 
 pub(crate) const TARGET: &str = "wasm32-wasip2";
 
@@ -16,7 +16,7 @@ pub(crate) fn ensure(folder: &Path) -> Result<(), BuildError> {
     }
     let mut add = Command::new("rustup");
     add.args(["target", "add", TARGET]).current_dir(folder);
-    match run(add) {
+    match run(add, Voice::Kept) {
         Ok(_) if is_installed(folder) => Ok(()),
         _ => Err(BuildError::Target(remedy())),
     }
@@ -34,6 +34,6 @@ fn is_installed(folder: &Path) -> bool {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut print = Command::new(rustc);
     print.args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder);
-    let Ok(stdout) = run(print) else { return false };
+    let Ok(stdout) = run(print, Voice::Kept) else { return false };
     Path::new(String::from_utf8_lossy(&stdout).trim()).is_dir()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::cargo::{BuildError, cargo, run};
+use crate::cargo::{BuildError, Voice, cargo, run};
 use crate::section::pack;
 use crate::target::{TARGET, ensure};
 
@@ -25,6 +25,9 @@ pub struct Workspace {
     root: PathBuf,
     target: PathBuf,
     packages: Vec<Package>,
+    /// The lock file has to fit as it is.
+    locked: bool,
+    voice: Voice,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,6 +64,13 @@ impl Target {
     }
 }
 
+impl Package {
+    /// The file that its library becomes, if that is a component.
+    fn component(&self) -> Option<String> {
+        self.targets.iter().find_map(|target| target.component("cdylib"))
+    }
+}
+
 impl Workspace {
     /// Reads the workspace at `root`.
     ///
@@ -68,13 +78,42 @@ impl Workspace {
     ///
     /// When there is none, or its lock file does not fit.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, BuildError> {
-        let root = root.as_ref();
+        Self::read(root.as_ref(), true)
+    }
+
+    /// Reads an author's project, whose lock file may follow its manifest.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn project(root: impl AsRef<Path>) -> Result<Self, BuildError> {
+        Self::read(root.as_ref(), false)
+    }
+
+    fn read(root: &Path, locked: bool) -> Result<Self, BuildError> {
         let root =
             root.canonicalize().map_err(|source| BuildError::File { path: root.to_owned(), source })?;
-        let json = run(cargo(&root, &["metadata", "--no-deps", "--format-version", "1", "--locked"]))?;
+        let mut metadata = cargo(&root, &["metadata", "--no-deps", "--format-version", "1"]);
+        if locked {
+            metadata.arg("--locked");
+        }
+        let json = run(metadata, Voice::Kept)?;
         let Metadata { packages } = serde_json::from_slice(&json)
             .map_err(|error| BuildError::Metadata { path: root.clone(), why: error.to_string() })?;
-        Ok(Self { target: root.join("target"), root, packages })
+        Ok(Self { target: root.join("target"), root, packages, locked, voice: Voice::Kept })
+    }
+
+    /// Lets cargo tell its progress and the compiler's complaints on standard error as they come.
+    #[must_use]
+    pub fn aloud(mut self) -> Self {
+        self.voice = Voice::Aloud;
+        self
+    }
+
+    /// The folders of the packages that become plugins, by name.
+    pub fn plugins(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let plugins = self.packages.iter().filter(|package| package.component().is_some());
+        plugins.filter_map(|package| Some((package.name.as_str(), package.manifest_path.parent()?)))
     }
 
     /// Builds into this folder instead of `target` inside the workspace, to share what several workspaces need.
@@ -90,7 +129,7 @@ impl Workspace {
     ///
     /// See [`BuildError`]; a failed test is quoted.
     pub fn test(&self) -> Result<(), BuildError> {
-        run(self.native_test(&["--workspace"])).map(|_| ())
+        run(self.native_test(&["--workspace"]), self.voice).map(|_| ())
     }
 
     /// Builds every plugin, makes its manifest by its own test, and leaves the packed components in `out`.
@@ -100,16 +139,18 @@ impl Workspace {
     /// See [`BuildError`].
     pub fn build(&self, out: &Path) -> Result<Vec<Built>, BuildError> {
         ensure(&self.root)?;
-        run(self.compile(&["build", "--workspace", "--lib"]))?;
+        run(self.compile(&["build", "--workspace", "--lib"]), self.voice)?;
         let mut test = self.native_test(&["--workspace", "--lib", "fanfare_manifest"]);
         test.env("FANFARE_MANIFEST_DIR", out);
-        run(test)?;
+        run(test, self.voice)?;
         let mut built = Vec::new();
         for package in &self.packages {
-            let Some(file) = package.targets.iter().find_map(|target| target.component("cdylib")) else {
-                continue;
-            };
-            let manifest = read(&out.join(format!("{}.manifest.json", package.name)))?;
+            let Some(file) = package.component() else { continue };
+            let manifest = out.join(format!("{}.manifest.json", package.name));
+            if !manifest.exists() {
+                return Err(BuildError::NoManifest(package.name.clone()));
+            }
+            let manifest = read(&manifest)?;
             built.push(self.pack_one(&package.name, &self.release().join(file), &manifest, out)?);
         }
         built.sort_by(|a, b| a.name.cmp(&b.name));
@@ -124,7 +165,7 @@ impl Workspace {
     /// See [`BuildError`].
     pub fn build_examples(&self, manifests: &Path, out: &Path) -> Result<Vec<Built>, BuildError> {
         ensure(&self.root)?;
-        run(self.compile(&["build", "--workspace", "--examples"]))?;
+        run(self.compile(&["build", "--workspace", "--examples"]), self.voice)?;
         let mut built = Vec::new();
         for target in self.packages.iter().flat_map(|package| &package.targets) {
             let Some(file) = target.component("example") else { continue };
@@ -160,13 +201,19 @@ impl Workspace {
 
     fn compile(&self, what: &[&str]) -> std::process::Command {
         let mut command = cargo(&self.root, what);
-        command.args(["--release", "--locked", "--target", TARGET]);
+        command.args(["--release", "--target", TARGET]);
+        if self.locked {
+            command.arg("--locked");
+        }
         command.env("CARGO_TARGET_DIR", &self.target);
         command
     }
 
     fn native_test(&self, what: &[&str]) -> std::process::Command {
-        let mut command = cargo(&self.root, &["test", "--locked"]);
+        let mut command = cargo(&self.root, &["test"]);
+        if self.locked {
+            command.arg("--locked");
+        }
         command.args(what).env("CARGO_TARGET_DIR", &self.target);
         command
     }

@@ -1,0 +1,95 @@
+//! `fanfare plugin`: what a plugin's author types, from an empty folder to a component that was tried.
+//!
+//! Each command is a file: its arguments, what it does, and how that is shown. None of them opens a store or a socket;
+//! `run`, `test` and `check` use the gateway's own runtime with a script in place of the network. Standard output has the
+//! answer alone (one JSON document with `--json`); what compilers say goes to standard error.
+
+mod build;
+mod failure;
+mod new;
+mod pack;
+mod sdk;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use self::failure::Failure;
+
+/// Below the help of each command.
+macro_rules! help {
+    ($examples:literal) => {
+        concat!(
+            "Examples:\n",
+            $examples,
+            "\n\nExit codes: 0 done, 1 the plugin or the machine is at fault, 2 wrong arguments or files."
+        )
+    };
+}
+use help;
+
+/// What is done with plugins on this machine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a project that builds and passes its own tests as it is.
+    New(new::Arguments),
+    /// Build a project into NAME.wasm, its manifest inside.
+    Build(build::Arguments),
+    /// Put a manifest into a component that was built by other means.
+    Pack(pack::Arguments),
+}
+
+/// How an answer is printed.
+#[derive(Args, Clone, Copy, Debug)]
+struct Output {
+    /// Print the answer as JSON, for scripts; errors too, on standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a command found.
+#[derive(Debug)]
+struct Shown {
+    json: Value,
+    text: String,
+    good: bool,
+}
+
+impl Shown {
+    fn new(json: Value, text: String) -> Self {
+        Self { json, text, good: true }
+    }
+}
+
+impl Output {
+    /// Prints how a command ended.
+    fn end(self, ended: Result<Shown, Failure>) -> ExitCode {
+        let shown = match ended {
+            Ok(shown) => shown,
+            Err(failure) => {
+                if self.json {
+                    eprintln!("{}", failure.to_json());
+                } else {
+                    eprintln!("{failure}");
+                }
+                return failure.exit_code();
+            }
+        };
+        let text = if self.json { format!("{:#}\n", shown.json) } else { shown.text };
+        // A reader that went away, such as `head`, is no fault.
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if shown.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Carries out `command`.
+pub(crate) async fn run(command: PluginCommand) -> ExitCode {
+    match command {
+        PluginCommand::New(arguments) => arguments.output.end(new::run(&arguments)),
+        PluginCommand::Build(arguments) => arguments.output.end(build::run(&arguments)),
+        PluginCommand::Pack(arguments) => arguments.output.end(pack::run(&arguments)),
+    }
+}
