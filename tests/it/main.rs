@@ -12,4 +12,5 @@ mod child;
 mod cli;
 mod idempotency;
 mod kill;
+mod plugins;
 mod surface;

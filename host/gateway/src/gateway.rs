@@ -97,7 +97,7 @@ impl Gateway {
         let store = open_store(&config, &clock).await?;
         let runtime = start_runtime(&config, compile, Arc::clone(&clock))?;
         let registry = Registry::start(runtime, &config).await.map_err(StartError::Setup)?;
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(Some(registry.runtime())));
         let dispatch = Dispatch::new(dispatch::Options {
             store: store.clone(),
             setup: registry.subscribe(),
@@ -182,7 +182,10 @@ impl Gateway {
         let left = self.dispatch.stop(self.config.server.shutdown_deadline).await;
         let _ = self.running.await;
         let _ = self.sweeping.await;
-        self.desk.store().close().await?;
+        let closed = self.desk.store().close().await;
+        // Only now: the outcome of an attempt that is taken back must not count as one of its retries.
+        self.registry.runtime().stop(Duration::ZERO).await;
+        closed?;
         Ok(left)
     }
 }

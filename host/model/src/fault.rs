@@ -115,6 +115,8 @@ pub mod code {
     pub const PLUGIN_INVALID: FaultCode = FaultCode::of("plugin.invalid");
     /// The host itself failed around the call.
     pub const HOST_INTERNAL: FaultCode = FaultCode::of("host.internal");
+    /// The gateway stopped while the call ran, or before it could.
+    pub const HOST_STOPPING: FaultCode = FaultCode::of("host.stopping");
     /// No channel of this name is configured.
     pub const CHANNEL_UNKNOWN: FaultCode = FaultCode::of("channel.unknown");
     /// Routing gave no target at all.

@@ -1,87 +1,140 @@
-//! One call of a guest: a fresh instance, inside every limit, on the guests' own threads.
+//! One call of a guest, inside every limit, on the guests' own threads: in a fresh instance, or in a warm one that nobody
+//! else uses meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfare_model::fault::{Fault, code};
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use wasmtime::{Engine, Store, Trap};
 
 use crate::guest::{Guest, Hit, Parts};
+use crate::guests::Guests;
 use crate::limits::Limits;
-use crate::report::Usage;
+use crate::meter::{Meter, Metered};
+use crate::report::{CallEnd, Cut, LogLine, RequestSummary, Usage};
 
 /// What every call shares.
 #[derive(Clone)]
 pub(crate) struct Executor {
     pub(crate) engine: Engine,
-    pub(crate) guests: Handle,
-    /// Fewer than the pool has slots: a full gateway waits here.
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) guests: Arc<Guests>,
 }
 
-/// How a call ended, and what is left of its guest.
+/// How a call ended, and what it left behind.
 pub(crate) struct Ended<T> {
     pub(crate) result: Result<T, Fault>,
+    pub(crate) end: CallEnd,
     pub(crate) usage: Usage,
-    pub(crate) guest: Option<Guest>,
+    pub(crate) said: Said,
+}
+
+/// What a guest left to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) log: Vec<LogLine>,
+    pub(crate) log_dropped: u32,
+    pub(crate) cuts: Vec<Cut>,
+    pub(crate) sent: Vec<RequestSummary>,
+}
+
+/// A call of one of a guest's exports.
+pub(crate) trait GuestCall: Send + 'static {
+    /// The guest's exports, found.
+    type Instance: Send + 'static;
+    /// What the guest answers.
+    type Value: Send + 'static;
+
+    fn instantiate(
+        &self,
+        store: &mut Store<Guest>,
+    ) -> impl Future<Output = wasmtime::Result<Self::Instance>> + Send;
+
+    fn call(
+        self,
+        instance: &Self::Instance,
+        store: &mut Store<Guest>,
+    ) -> impl Future<Output = wasmtime::Result<Self::Value>> + Send;
+}
+
+impl<T> Ended<T> {
+    fn given_up(fault: Fault) -> Self {
+        Self { result: Err(fault), end: CallEnd::GivenUp, usage: Usage::default(), said: Said::default() }
+    }
+
+    fn stopping() -> Self {
+        Self::given_up(Fault::new(code::HOST_STOPPING, "the gateway stops, and took the call back"))
+    }
 }
 
 impl Executor {
-    /// Runs `call` on a fresh store. It goes on to its end, within its limits, even when the future is dropped.
-    pub(crate) async fn run<T, F>(&self, parts: Parts, limits: Limits, call: F) -> Ended<T>
-    where
-        T: Send + 'static,
-        F: AsyncCall<T>,
-    {
+    /// Runs `call` in a fresh instance. It goes on to its end, within its limits, even when the future is dropped.
+    pub(crate) async fn run<C: GuestCall>(&self, parts: Parts, limits: Limits, call: C) -> Ended<C::Value> {
+        if self.guests.stopping() {
+            return Ended::stopping();
+        }
         let executor = self.clone();
         let task = self.guests.spawn(async move { executor.run_here(parts, limits, call).await });
-        task.await.unwrap_or_else(|error| Ended {
-            result: Err(Fault::new(code::HOST_INTERNAL, format!("the host failed around the call: {error}"))),
-            usage: Usage::default(),
-            guest: None,
+        task.await.unwrap_or_else(|error| {
+            if error.is_cancelled() {
+                return Ended::stopping();
+            }
+            Ended::given_up(Fault::new(
+                code::HOST_INTERNAL,
+                format!("the host failed around the call: {error}"),
+            ))
         })
     }
 
-    async fn run_here<T, F: AsyncCall<T>>(self, parts: Parts, limits: Limits, call: F) -> Ended<T> {
-        // Closed never: the semaphore lives as long as the executor.
-        let _slot = Arc::clone(&self.slots).acquire_owned().await;
-        let mut store = Store::new(&self.engine, Guest::new(parts));
+    async fn run_here<C: GuestCall>(self, parts: Parts, limits: Limits, call: C) -> Ended<C::Value> {
+        let Some(_slot) = self.guests.slot().await else { return Ended::stopping() };
+        let meter = Meter::new();
+        let mut store = Store::new(&self.engine, Guest::new(parts, Arc::clone(&meter)));
         store.limiter(|guest| &mut guest.memory);
-        store.set_epoch_deadline(1);
         store.epoch_deadline_callback(Guest::tick);
-        store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
-        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+        allow(&mut store, limits);
         let began = Instant::now();
-        let called = tokio::time::timeout(limits.wall, call.call(&mut store)).await;
-        let wall = began.elapsed();
-        let mut guest = store.into_data();
-        guest.take_output();
-        let result = match called {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(fault(&error, &guest, limits)),
-            Err(_) => {
-                Err(Fault::new(code::PLUGIN_TIMEOUT, format!("the call took longer than {:?}", limits.wall)))
-            }
+        let work = async {
+            let instance = call.instantiate(&mut store).await?;
+            call.call(&instance, &mut store).await
         };
-        let usage = usage(&guest, wall);
-        Ended { result, usage, guest: Some(guest) }
+        let called = tokio::time::timeout(limits.wall, Metered::new(&meter, work)).await;
+        let wall = began.elapsed();
+        let (result, end) = judged(called, store.data(), limits);
+        let mut guest = store.into_data();
+        let usage = usage(&guest, meter.spent(), wall);
+        Ended { result, end, usage, said: guest.take_said() }
     }
 }
 
-/// A call that borrows the store.
-pub(crate) trait AsyncCall<T>: Send + 'static {
-    /// Instantiates and calls.
-    fn call(self, store: &mut Store<Guest>) -> impl Future<Output = wasmtime::Result<T>> + Send;
+/// Limits that the store enforces, as at the beginning of each call.
+fn allow(store: &mut Store<Guest>, limits: Limits) {
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
+    store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
 }
 
-fn usage(guest: &Guest, wall: Duration) -> Usage {
+fn judged<T>(
+    called: Result<wasmtime::Result<T>, tokio::time::error::Elapsed>,
+    guest: &Guest,
+    limits: Limits,
+) -> (Result<T, Fault>, CallEnd) {
+    match called {
+        Ok(Ok(value)) => (Ok(value), CallEnd::Answered),
+        Ok(Err(error)) => (Err(fault(&error, guest, limits)), CallEnd::Trapped),
+        Err(_) => {
+            let late = format!("the call took longer than {:?}", limits.wall);
+            (Err(Fault::new(code::PLUGIN_TIMEOUT, late)), CallEnd::TimedOut)
+        }
+    }
+}
+
+fn usage(guest: &Guest, cpu: Duration, wall: Duration) -> Usage {
     Usage {
-        cpu: wall.saturating_sub(guest.waited),
+        cpu,
         wall,
         memory_bytes_peak: guest.memory.peak,
         host_calls: guest.host_calls,
+        requests: guest.requests,
         bytes_out: guest.bytes_out,
         bytes_in: guest.bytes_in,
     }

@@ -1,7 +1,7 @@
 //! Generations: a plugin with settings and grants, immutable, checked once before it serves.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use fanfare_model::clock::Clock;
 use fanfare_model::fault::{Fault, code};
@@ -12,26 +12,24 @@ use fanfare_model::time::Timestamp;
 use serde_json::{Map, Value};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
+use crate::account::{Account, Totals};
 use crate::bindings::channel::fanfare::types::types as wit;
 use crate::bindings::channel::{Channel, ChannelPre};
 use crate::bindings::router::exports::fanfare::router::rules;
 use crate::bindings::router::{Router, RouterPre};
-use crate::call::{AsyncCall, Executor};
+use crate::call::{Ended, Executor, GuestCall, Said};
 use crate::convert;
 use crate::egress::{CallContext, Door, Grants};
 use crate::error::StageError;
 use crate::guest::{Guest, Outside, Parts};
-use crate::inert;
+use crate::inert::Frozen;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::report::{AttemptInput, AttemptReport, Level, LogLine, Person, Plan, RouteReport};
 use crate::secrets::{AttemptSecrets, MarkedSettings, Secrets};
 use crate::smtp::Mailer;
-
-/// What a guest prints is kept up to this size.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+use crate::stage;
 
 /// What a channel's generation is made of.
 #[derive(Debug)]
@@ -71,18 +69,26 @@ pub struct RouterSpec {
 pub(crate) struct Common {
     pub(crate) number: u64,
     pub(crate) plugin: Arc<Plugin>,
-    pub(crate) settings: MarkedSettings,
-    pub(crate) limits: Limits,
+    pub(crate) live: RwLock<Arc<Live>>,
+    pub(crate) ceilings: Limits,
     pub(crate) executor: Executor,
     pub(crate) clock: Arc<dyn Clock>,
     /// A channel's clocks and chance stand still too.
     pub(crate) rehearsed: bool,
+    pub(crate) account: Arc<Account>,
+}
+
+/// What may change without a new generation: the values of secrets, and limits. A call takes it as it is when it begins.
+pub(crate) struct Live {
+    pub(crate) settings: MarkedSettings,
+    pub(crate) limits: Limits,
 }
 
 /// A channel's generation.
 pub struct ChannelGeneration {
     pub(crate) name: ChannelName,
     pub(crate) common: Common,
+    pub(crate) settings: Map<String, Value>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) door: Door,
     pub(crate) mailer: Mailer,
@@ -111,26 +117,46 @@ struct Send {
     attempt: wit::Attempt,
 }
 
-impl AsyncCall<Result<wit::Receipt, wit::SendError>> for Send {
-    async fn call(self, store: &mut Store<Guest>) -> wasmtime::Result<Result<wit::Receipt, wit::SendError>> {
-        let instance: Channel = ChannelPre::new(self.pre)?.instantiate_async(&mut *store).await?;
+impl GuestCall for Send {
+    type Instance = Channel;
+    type Value = Result<wit::Receipt, wit::SendError>;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Channel> {
+        ChannelPre::new(self.pre.clone())?.instantiate_async(store).await
+    }
+
+    async fn call(self, instance: &Channel, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
         instance.fanfare_channel_sender().call_send(store, &self.attempt).await
     }
 }
 
-struct Check {
-    pre: InstancePre<Guest>,
-    router: bool,
+struct CheckChannel(InstancePre<Guest>);
+
+impl GuestCall for CheckChannel {
+    type Instance = Channel;
+    type Value = Result<(), wit::Fault>;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Channel> {
+        ChannelPre::new(self.0.clone())?.instantiate_async(store).await
+    }
+
+    async fn call(self, instance: &Channel, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
+        instance.fanfare_channel_sender().call_check(store).await
+    }
 }
 
-impl AsyncCall<Result<(), wit::Fault>> for Check {
-    async fn call(self, store: &mut Store<Guest>) -> wasmtime::Result<Result<(), wit::Fault>> {
-        if self.router {
-            let instance: Router = RouterPre::new(self.pre)?.instantiate_async(&mut *store).await?;
-            return instance.fanfare_router_rules().call_check(store).await;
-        }
-        let instance: Channel = ChannelPre::new(self.pre)?.instantiate_async(&mut *store).await?;
-        instance.fanfare_channel_sender().call_check(store).await
+struct CheckRouter(InstancePre<Guest>);
+
+impl GuestCall for CheckRouter {
+    type Instance = Router;
+    type Value = Result<(), wit::Fault>;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Router> {
+        RouterPre::new(self.0.clone())?.instantiate_async(store).await
+    }
+
+    async fn call(self, instance: &Router, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
+        instance.fanfare_router_rules().call_check(store).await
     }
 }
 
@@ -141,33 +167,48 @@ struct Route {
     now: Timestamp,
 }
 
-impl AsyncCall<Result<rules::Plan, wit::Fault>> for Route {
-    async fn call(self, store: &mut Store<Guest>) -> wasmtime::Result<Result<rules::Plan, wit::Fault>> {
-        let instance: Router = RouterPre::new(self.pre)?.instantiate_async(&mut *store).await?;
+impl GuestCall for Route {
+    type Instance = Router;
+    type Value = Result<rules::Plan, wit::Fault>;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Router> {
+        RouterPre::new(self.pre.clone())?.instantiate_async(store).await
+    }
+
+    async fn call(self, instance: &Router, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
         let rules = instance.fanfare_router_rules();
         rules.call_route(store, &self.notification, &self.people, self.now.as_ms()).await
     }
 }
 
 impl Common {
-    fn parts(
-        &self,
-        frozen: Option<&Frozen>,
-        outside: impl FnOnce(&Arc<AttemptSecrets>) -> Option<Outside>,
-    ) -> Parts {
-        let (secrets, settings) = self.settings.mark();
-        let secrets = Arc::new(secrets);
-        let output = MemoryOutputPipe::new(OUTPUT_BYTES_MAX);
-        let wasi = inert::wasi(&output, frozen.map(|frozen| (frozen.now, frozen.seed)));
-        Parts { limits: self.limits, settings, outside: outside(&secrets), secrets, wasi, output }
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has the guest check its settings; nothing can be reached meanwhile.
+    fn parts(
+        live: &Live,
+        frozen: Option<Frozen>,
+        outside: impl FnOnce(&Arc<AttemptSecrets>) -> Option<Outside>,
+    ) -> Parts {
+        let (secrets, settings) = live.settings.mark();
+        let secrets = Arc::new(secrets);
+        Parts { limits: live.limits, settings, outside: outside(&secrets), secrets, frozen }
+    }
+
+    /// Has the guest check its settings; nothing can be reached meanwhile. It counts in no account.
     pub(crate) async fn check(&self, router: bool) -> Result<(), StageError> {
-        let frozen = Frozen { now: self.clock.now(), seed: 0 };
-        let parts = self.parts(router.then_some(&frozen), |_| None);
-        let check = Check { pre: self.plugin.pre.clone(), router };
-        let fault = match self.executor.run(parts, self.limits, check).await.result {
+        let live = self.live();
+        let pre = self.plugin.pre.clone();
+        let result = if router {
+            let frozen = Frozen { now: self.clock.now(), seed: 0 };
+            let parts = Self::parts(&live, Some(frozen), |_| None);
+            self.executor.run(parts, live.limits, CheckRouter(pre)).await.result
+        } else {
+            let parts = Self::parts(&live, None, |_| None);
+            self.executor.run(parts, live.limits, CheckChannel(pre)).await.result
+        };
+        let fault = match result {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(fault)) => convert::fault(&fault),
             Err(fault) => fault,
@@ -178,12 +219,30 @@ impl Common {
             message: fault.message,
         })
     }
+
+    fn count<T>(&self, ended: &Ended<T>) -> u32 {
+        self.account.count(&ended.usage, ended.end, ended.said.log_dropped)
+    }
 }
 
-/// What a router takes for time and chance.
-struct Frozen {
-    now: Timestamp,
-    seed: u128,
+/// Values of secrets, and limits, that are known to fit a generation.
+#[must_use = "nothing changes until it is applied"]
+pub struct Renewal {
+    generation: Arc<ChannelGeneration>,
+    live: Arc<Live>,
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Renewal(of {:?})", self.generation)
+    }
+}
+
+impl Renewal {
+    /// From the next call on; those under way keep what they began with.
+    pub fn apply(self) {
+        *self.generation.common.live.write().unwrap_or_else(PoisonError::into_inner) = self.live;
+    }
 }
 
 impl ChannelGeneration {
@@ -199,24 +258,55 @@ impl ChannelGeneration {
         &self.common.plugin
     }
 
-    /// Makes one attempt, in an instance of its own.
+    /// What its calls used together.
+    #[must_use]
+    pub fn usage(&self) -> Totals {
+        self.common.account.totals()
+    }
+
+    /// How many calls in a row a trap has ended, up to now.
+    #[must_use]
+    pub fn traps_in_a_row(&self) -> u32 {
+        self.common.account.traps_in_a_row()
+    }
+
+    /// Begins to count traps in a row at 0 again, as after a suspension that an operator has lifted.
+    pub fn forgive_traps(&self) {
+        self.common.account.forgive();
+    }
+
+    /// Makes ready to take other values for the secrets, and other limits. Neither makes a new generation, and neither
+    /// is taken before [`Renewal::apply`].
+    ///
+    /// # Errors
+    /// A secret is missing or too many.
+    pub fn renewal(self: &Arc<Self>, secrets: Secrets, limits: Limits) -> Result<Renewal, StageError> {
+        let manifest = &self.common.plugin.manifest;
+        let settings = stage::marked(manifest, &self.settings, secrets)?;
+        let limits = manifest.limits.below(limits.lower_of(self.common.ceilings));
+        Ok(Renewal { generation: Arc::clone(self), live: Arc::new(Live { settings, limits }) })
+    }
+
+    /// Makes one attempt.
     pub async fn send(&self, input: AttemptInput) -> AttemptReport {
         let common = &self.common;
+        let live = common.live();
         let outside = |secrets: &Arc<AttemptSecrets>| {
             let context = CallContext {
                 grants: Arc::clone(&self.grants),
                 secrets: Arc::clone(secrets),
-                body_bytes_max: usize::try_from(common.limits.body_bytes).unwrap_or(usize::MAX),
+                body_bytes_max: usize::try_from(live.limits.body_bytes).unwrap_or(usize::MAX),
             };
             Some(Outside { door: self.door.clone(), mailer: self.mailer.clone(), context })
         };
         let now = common.clock.now();
         let seed = u128::from_be_bytes(input.notification.id.to_bytes());
         let frozen = common.rehearsed.then_some(Frozen { now, seed });
-        let parts = common.parts(frozen.as_ref(), outside);
-        let attempt = convert::attempt(&input, self.name.as_str(), now, common.limits);
+        let parts = Common::parts(&live, frozen, outside);
+        let attempt = convert::attempt(&input, self.name.as_str(), now, live.limits);
         let send = Send { pre: common.plugin.pre.clone(), attempt };
-        let ended = common.executor.run(parts, common.limits, send).await;
+        let ended = common.executor.run(parts, live.limits, send).await;
+        let traps_in_a_row = common.count(&ended);
         let (outcome, mut cuts) = match ended.result {
             Ok(sent) => {
                 let cuts = convert::cuts(&sent);
@@ -224,12 +314,19 @@ impl ChannelGeneration {
             }
             Err(fault) => (Outcome::Transient { fault, retry_after: None }, Vec::new()),
         };
-        let (log, log_dropped, requests, log_cuts) = ended
-            .guest
-            .map_or_else(Default::default, |guest| (guest.log, guest.log_dropped, guest.sent, guest.cuts));
+        let Said { log, log_dropped, cuts: log_cuts, sent } = ended.said;
         cuts.extend(log_cuts);
         tell(self.name.as_str(), &log);
-        AttemptReport { outcome, usage: ended.usage, log, log_dropped, requests, cuts }
+        AttemptReport {
+            outcome,
+            end: ended.end,
+            traps_in_a_row,
+            usage: ended.usage,
+            log,
+            log_dropped,
+            requests: sent,
+            cuts,
+        }
     }
 }
 
@@ -258,6 +355,12 @@ impl RouterGeneration {
         &self.common.plugin
     }
 
+    /// What its calls used together.
+    #[must_use]
+    pub fn usage(&self) -> Totals {
+        self.common.account.totals()
+    }
+
     /// Decides about one notification. The guest's clock stands at `now` and its chance is the notification's: the same
     /// notification, people and moment give the same plan.
     ///
@@ -275,15 +378,17 @@ impl RouterGeneration {
     /// The same, with all that is known of the decision.
     pub async fn decide(&self, about: Arc<Notification>, people: Vec<Person>, now: Timestamp) -> RouteReport {
         let common = &self.common;
+        let live = common.live();
         let frozen = Frozen { now, seed: u128::from_be_bytes(about.id.to_bytes()) };
-        let parts = common.parts(Some(&frozen), |_| None);
+        let parts = Common::parts(&live, Some(frozen), |_| None);
         let route = Route {
             pre: common.plugin.pre.clone(),
             notification: convert::notification(&about),
             people: people.iter().map(convert::person).collect(),
             now,
         };
-        let ended = common.executor.run(parts, common.limits, route).await;
+        let ended = common.executor.run(parts, live.limits, route).await;
+        common.count(&ended);
         let (result, mut cuts) = match ended.result {
             Err(fault) => (Err(fault), Vec::new()),
             Ok(decided) => {
@@ -294,8 +399,7 @@ impl RouterGeneration {
                 (plan, cuts)
             }
         };
-        let (log, log_dropped, log_cuts) =
-            ended.guest.map_or_else(Default::default, |guest| (guest.log, guest.log_dropped, guest.cuts));
+        let Said { log, log_dropped, cuts: log_cuts, .. } = ended.said;
         cuts.extend(log_cuts);
         tell(&self.name, &log);
         RouteReport { result, usage: ended.usage, log, log_dropped, cuts }

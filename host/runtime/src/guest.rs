@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 use fanfare_model::fault::{FaultCode, code};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::channel::fanfare::host::{
     crypto as wit_crypto, http as wit_http, log, settings, smtp as wit_smtp,
 };
 use crate::bindings::channel::fanfare::types::types;
+use crate::call::Said;
 use crate::egress::{CallContext, Door, Refusal, Request};
-use crate::engine::TICK;
+use crate::inert::{self, Frozen};
 use crate::limits::Limits;
+use crate::meter::Meter;
+use crate::output::Printed;
 use crate::report::{Cut, Level, LogLine, RequestSummary};
 use crate::secrets::AttemptSecrets;
 use crate::smtp::{Mailer, SmtpContext, SmtpRefusal};
@@ -60,19 +62,18 @@ pub(crate) struct Guest {
     outside: Option<Outside>,
     wasi: WasiCtx,
     table: ResourceTable,
-    output: MemoryOutputPipe,
+    printed: Printed,
     began: Instant,
-    ticks: u64,
+    meter: Arc<Meter>,
     pub(crate) memory: Memory,
     pub(crate) host_calls: u32,
-    requests: u32,
-    pub(crate) waited: Duration,
+    pub(crate) requests: u32,
     pub(crate) bytes_out: u64,
     pub(crate) bytes_in: u64,
-    pub(crate) log: Vec<LogLine>,
-    pub(crate) log_dropped: u32,
-    pub(crate) cuts: Vec<Cut>,
-    pub(crate) sent: Vec<RequestSummary>,
+    log: Vec<LogLine>,
+    log_dropped: u32,
+    cuts: Vec<Cut>,
+    sent: Vec<RequestSummary>,
 }
 
 /// Memories and tables of one instance together.
@@ -90,13 +91,13 @@ pub(crate) struct Parts {
     pub(crate) settings: String,
     pub(crate) secrets: Arc<AttemptSecrets>,
     pub(crate) outside: Option<Outside>,
-    pub(crate) wasi: WasiCtx,
-    pub(crate) output: MemoryOutputPipe,
+    pub(crate) frozen: Option<Frozen>,
 }
 
 impl Guest {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, meter: Arc<Meter>) -> Self {
         let mut table = ResourceTable::new();
+        let printed = Printed::default();
         table.set_max_capacity(usize::try_from(parts.limits.handles).unwrap_or(usize::MAX));
         Self {
             memory: Memory { used: 0, limit: parts.limits.memory_bytes, peak: 0, denied: false },
@@ -104,14 +105,13 @@ impl Guest {
             settings: parts.settings,
             secrets: parts.secrets,
             outside: parts.outside,
-            wasi: parts.wasi,
+            wasi: inert::wasi(&printed, parts.frozen),
             table,
-            output: parts.output,
+            printed,
             began: Instant::now(),
-            ticks: 0,
+            meter,
             host_calls: 0,
             requests: 0,
-            waited: Duration::ZERO,
             bytes_out: 0,
             bytes_in: 0,
             log: Vec::new(),
@@ -121,12 +121,11 @@ impl Guest {
         }
     }
 
-    /// The epoch moved on while the guest ran: it yields, and ends when its CPU time is used up.
+    /// The epoch moved on while the guest ran: it yields, and ends when its CPU time is used up, that of host functions
+    /// included.
     pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = store.data_mut();
-        guest.ticks += 1;
-        let allowed = guest.limits.cpu.as_millis() / TICK.as_millis().max(1);
-        if u128::from(guest.ticks) > allowed {
+        if guest.meter.spent_in_poll() > guest.limits.cpu {
             return Err(Hit::Cpu.into());
         }
         Ok(UpdateDeadline::Yield(1))
@@ -151,11 +150,17 @@ impl Guest {
         self.log.push(LogLine { level, message });
     }
 
-    /// What the guest printed becomes lines of its log.
-    pub(crate) fn take_output(&mut self) {
-        let printed = self.output.contents();
+    /// What is to be told of the call: what the guest printed becomes lines of its log.
+    pub(crate) fn take_said(&mut self) -> Said {
+        let (printed, lines_dropped) = self.printed.take();
         for line in String::from_utf8_lossy(&printed).lines() {
             self.note(Level::Info, line);
+        }
+        Said {
+            log: std::mem::take(&mut self.log),
+            log_dropped: std::mem::take(&mut self.log_dropped).saturating_add(lines_dropped),
+            cuts: std::mem::take(&mut self.cuts),
+            sent: std::mem::take(&mut self.sent),
         }
     }
 
@@ -248,7 +253,7 @@ impl wit_http::Host for Guest {
         let Some(outside) = &self.outside else {
             return Ok(Err(wit_http::HttpError::Denied(CLOSED.to_owned())));
         };
-        self.bytes_out += request.body.len() as u64;
+        let body_bytes = request.body.len() as u64;
         let mut summary = RequestSummary::of(&request.method, &request.url);
         let request = Request {
             method: request.method,
@@ -260,9 +265,11 @@ impl wit_http::Host for Guest {
         let began = Instant::now();
         let answer = outside.door.send(&outside.context, request).await;
         summary.took = began.elapsed();
-        self.waited += summary.took;
         summary.status = answer.as_ref().ok().map(|response| response.status);
         self.sent.push(summary);
+        if answer.as_ref().err().is_none_or(|refusal| left(refusal, body_bytes <= self.limits.body_bytes)) {
+            self.bytes_out += body_bytes;
+        }
         Ok(match answer {
             Ok(response) => {
                 self.bytes_in += response.body.len() as u64;
@@ -275,6 +282,19 @@ impl wit_http::Host for Guest {
             }
             Err(refusal) => Err(http_error(&refusal)),
         })
+    }
+}
+
+/// Whether the request was on its way when it failed; a body that fits is only refused for the response's sake.
+fn left(refusal: &Refusal, fits: bool) -> bool {
+    match refusal {
+        Refusal::Timeout(_) | Refusal::Protocol(_) => true,
+        Refusal::Limit(_) => fits,
+        Refusal::Denied(_)
+        | Refusal::Invalid(_)
+        | Refusal::Dns(_)
+        | Refusal::Connect(_)
+        | Refusal::Tls(_) => false,
     }
 }
 
@@ -318,12 +338,12 @@ impl wit_smtp::Host for Guest {
             secrets: Arc::clone(&self.secrets),
             timeout,
         };
+        self.bytes_out += mail_bytes(&message);
         let mut summary =
             RequestSummary::of("SMTP", &format!("{}:{}", message.server.host, message.server.port));
         let began = Instant::now();
         let answer = outside.mailer.send(&context, mail(message, password)).await;
         summary.took = began.elapsed();
-        self.waited += summary.took;
         summary.status = answer.as_ref().ok().map(|reply| reply.code);
         self.sent.push(summary);
         Ok(match answer {
@@ -331,6 +351,13 @@ impl wit_smtp::Host for Guest {
             Err(refusal) => Err(smtp_error(refusal)),
         })
     }
+}
+
+/// Text, HTML and attachments.
+fn mail_bytes(message: &wit_smtp::Message) -> u64 {
+    let texts = [&message.text, &message.html].into_iter().flatten().map(String::len);
+    let files = message.attachments.iter().map(|file| file.content.len());
+    texts.chain(files).sum::<usize>() as u64
 }
 
 fn mail(message: wit_smtp::Message, password: Option<crate::secrets::Secret>) -> smtp::Message {

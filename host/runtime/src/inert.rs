@@ -7,19 +7,27 @@ use std::time::Duration;
 
 use fanfare_model::time::Timestamp;
 use rand_core::TryRng;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
 
+use crate::output::Printed;
+
+/// What a router takes for time and chance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frozen {
+    pub(crate) now: Timestamp,
+    pub(crate) seed: u128,
+}
+
 /// A context that gives nothing away; `frozen` is a router's moment and chance.
-pub(crate) fn wasi(output: &MemoryOutputPipe, frozen: Option<(Timestamp, u128)>) -> WasiCtx {
+pub(crate) fn wasi(printed: &Printed, frozen: Option<Frozen>) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(output.clone())
-        .stderr(output.clone())
+        .stdout(printed.clone())
+        .stderr(printed.clone())
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
-    if let Some((now, seed)) = frozen {
+    if let Some(Frozen { now, seed }) = frozen {
         builder
             .wall_clock(Still(now))
             .monotonic_clock(Still(now))

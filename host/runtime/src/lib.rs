@@ -3,6 +3,7 @@
 //! A [`Runtime`] loads components ([`Runtime::load`]) and stages generations of them; a generation makes attempts or
 //! decides routes, each in a fresh instance inside every limit. Nothing here knows the store or HTTP serving.
 
+mod account;
 mod bindings;
 mod call;
 mod compile;
@@ -13,11 +14,14 @@ mod engine;
 mod error;
 mod generation;
 mod guest;
+mod guests;
 mod inert;
 mod inspect;
 mod limits;
 mod manifest;
+mod meter;
 mod options;
+mod output;
 mod plugin;
 pub mod rehearsal;
 mod report;
@@ -27,17 +31,18 @@ pub mod smtp;
 mod stage;
 mod trusted;
 
+pub use account::{GenerationUsage, Totals};
 pub use compile::compile_stdio;
 pub use error::{LoadError, StageError};
-pub use generation::{ChannelGeneration, ChannelSpec, RouterGeneration, RouterSpec};
+pub use generation::{ChannelGeneration, ChannelSpec, Renewal, RouterGeneration, RouterSpec};
 pub use inspect::{COMPONENT_BYTES_MAX, Examination, contract_served, examine, inspect, mismatch};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, ManifestLimits, Permissions, SECTION};
 pub use options::{Compiler, Concurrency, RuntimeOptions, StartError};
 pub use plugin::Plugin;
 pub use report::{
-    AttemptInput, AttemptReport, Contact, Cut, Level, LogLine, Person, Plan, PlanTarget, RecipientInfo,
-    RequestSummary, RouteReport, Usage,
+    AttemptInput, AttemptReport, CallEnd, Contact, Cut, Level, LogLine, Person, Plan, PlanTarget,
+    RecipientInfo, RequestSummary, RouteReport, Usage,
 };
 pub use runtime::{Runtime, Source};
 

@@ -62,7 +62,9 @@ impl RequestSummary {
 /// What an attempt used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Around the whole call, without what it waited for the outside.
+    /// Time on a thread: the guest's code, the host functions that it called, and the instantiation; not what it waited
+    /// for the outside. In nanoseconds, and never too little; below 10 ms it may hold what the kernel gave to other
+    /// threads meanwhile.
     pub cpu: Duration,
     /// Around the whole call.
     pub wall: Duration,
@@ -70,7 +72,9 @@ pub struct Usage {
     pub memory_bytes_peak: u64,
     /// Calls of the host.
     pub host_calls: u32,
-    /// Request bodies.
+    /// HTTP requests and mails, those included that were refused.
+    pub requests: u32,
+    /// Bodies of requests and mails.
     pub bytes_out: u64,
     /// Response bodies.
     pub bytes_in: u64,
@@ -111,11 +115,28 @@ pub struct RouteReport {
     pub cuts: Vec<Cut>,
 }
 
+/// What ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallEnd {
+    /// The guest answered, be it with a fault.
+    Answered,
+    /// A trap, or a limit other than time.
+    Trapped,
+    /// The wall-clock limit.
+    TimedOut,
+    /// The host: it stops, or it failed.
+    GivenUp,
+}
+
 /// All that is known of an attempt.
 #[derive(Clone, Debug)]
 pub struct AttemptReport {
     /// How it ended.
     pub outcome: Outcome,
+    /// What ended the call.
+    pub end: CallEnd,
+    /// How many calls of this generation in a row a trap has ended, this one included. Any that ends by itself makes it 0.
+    pub traps_in_a_row: u32,
     /// What it used.
     pub usage: Usage,
     /// What the guest said.

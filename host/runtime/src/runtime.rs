@@ -4,28 +4,31 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use fanfare_model::clock::Clock;
 use fanfare_model::digest::Digest;
-use tokio::sync::Semaphore;
+use fanfare_model::name::ChannelName;
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::account::{Accounts, GenerationUsage, Totals};
 use crate::bindings::channel::fanfare::host::{crypto, http, log, settings, smtp};
 use crate::bindings::channel::fanfare::types::types;
 use crate::call::Executor;
 use crate::egress::{Door, DoorOptions, Grants};
 use crate::engine::{compatibility, running_engine, start_ticks};
 use crate::error::{LoadError, StageError};
-use crate::generation::{ChannelGeneration, ChannelSpec, Common, RouterGeneration, RouterSpec};
+use crate::generation::{ChannelGeneration, ChannelSpec, Common, Live, RouterGeneration, RouterSpec};
 use crate::guest::Guest;
+use crate::guests::Guests;
 use crate::inspect::inspect;
 use crate::limits::Limits;
 use crate::manifest::{Kind, Manifest};
 use crate::options::{Compiler, RuntimeOptions, StartError};
 use crate::plugin::Plugin;
 use crate::rehearsal::Script;
-use crate::secrets::{MarkedSettings, Secrets};
+use crate::secrets::Secrets;
 use crate::smtp::{Mailer, MailerOptions};
 use crate::{compile, stage, trusted};
 
@@ -58,8 +61,7 @@ impl fmt::Debug for Runtime {
 
 struct Shared {
     executor: Executor,
-    /// Taken when the runtime ends, since threads can't be joined from one of them.
-    guests: Option<tokio::runtime::Runtime>,
+    accounts: Accounts,
     compiler: Compiler,
     cache_dir: PathBuf,
     compatibility: String,
@@ -71,14 +73,6 @@ struct Shared {
     channel_linker: Linker<Guest>,
     router_linker: Linker<Guest>,
     loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(guests) = self.guests.take() {
-            guests.shutdown_background();
-        }
-    }
 }
 
 impl Runtime {
@@ -104,24 +98,13 @@ impl Runtime {
             .map_err(|source| StartError::Cache { path: cache_dir.clone(), source })?;
         let engine = running_engine(concurrency.instances_max, ceilings)?;
         start_ticks(&engine)?;
-        let guests = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(concurrency.guest_threads.max(1))
-            .thread_name("fanfare-guest")
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
-        let slots = usize::try_from(concurrency.instances_max.max(1)).unwrap_or(1);
-        let executor = Executor {
-            engine: engine.clone(),
-            guests: guests.handle().clone(),
-            slots: Arc::new(Semaphore::new(slots)),
-        };
+        let executor = Executor { engine: engine.clone(), guests: Arc::new(Guests::start(concurrency)?) };
         let shared = Shared {
             compatibility: compatibility(&engine),
             channel_linker: linker(&engine, Kind::Channel).map_err(|e| StartError::Link(format!("{e:#}")))?,
             router_linker: linker(&engine, Kind::Router).map_err(|e| StartError::Link(format!("{e:#}")))?,
             executor,
-            guests: Some(guests),
+            accounts: Accounts::default(),
             compiler,
             cache_dir,
             ceilings,
@@ -181,14 +164,13 @@ impl Runtime {
         stage::check_kind(manifest, Kind::Channel)?;
         stage::check_settings(manifest, &spec.settings)?;
         let grants = stage::check_grants(manifest, &spec.settings, spec.grants)?;
-        let named = stage::named_secrets(&spec.settings);
-        let secrets = stage::check_secrets(manifest, spec.secrets, &named)?;
-        let settings = MarkedSettings::new(&spec.settings, &secrets)
-            .map_err(|error| StageError::Secret(error.to_string()))?;
+        let marked = stage::marked(manifest, &spec.settings, spec.secrets)?;
         let limits = self.limits(manifest, spec.limits);
+        let account = (Some(spec.name.as_str()), spec.number);
         let generation = ChannelGeneration {
+            common: self.common(account, spec.plugin, Live { settings: marked, limits }),
             name: spec.name,
-            common: self.common(spec.number, spec.plugin, settings, limits),
+            settings: spec.settings,
             grants: Arc::new(grants),
             door: self.shared.door.clone(),
             mailer: self.shared.mailer.clone(),
@@ -206,10 +188,9 @@ impl Runtime {
         stage::check_kind(manifest, Kind::Router)?;
         stage::check_settings(manifest, &spec.settings)?;
         stage::check_grants(manifest, &spec.settings, Grants::default())?;
-        let settings = MarkedSettings::new(&spec.settings, &Secrets::default())
-            .map_err(|error| StageError::Secret(error.to_string()))?;
+        let settings = stage::marked(manifest, &spec.settings, Secrets::default())?;
         let limits = self.limits(manifest, spec.limits);
-        let common = self.common(spec.number, spec.plugin, settings, limits);
+        let common = self.common((None, spec.number), spec.plugin, Live { settings, limits });
         let generation = RouterGeneration { name: spec.name, common };
         generation.common.check(true).await?;
         Ok(Arc::new(generation))
@@ -219,16 +200,38 @@ impl Runtime {
         manifest.limits.below(asked.lower_of(self.shared.ceilings))
     }
 
-    fn common(&self, number: u64, plugin: Arc<Plugin>, settings: MarkedSettings, limits: Limits) -> Common {
+    /// `whose` is the channel, none for a router, and the generation's number.
+    fn common(&self, whose: (Option<&str>, u64), plugin: Arc<Plugin>, live: Live) -> Common {
+        let (channel, number) = whose;
         Common {
             number,
+            account: self.shared.accounts.open(channel, number, &plugin.manifest.name),
             plugin,
-            settings,
-            limits,
+            live: RwLock::new(Arc::new(live)),
+            ceilings: self.shared.ceilings,
             executor: self.shared.executor.clone(),
             clock: Arc::clone(&self.shared.clock),
             rehearsed: self.shared.rehearsed,
         }
+    }
+
+    /// What each generation that lives used, by channel and number: those that serve, and those whose calls still run.
+    #[must_use]
+    pub fn usage(&self) -> Vec<GenerationUsage> {
+        self.shared.accounts.generations()
+    }
+
+    /// What a channel used in this process, past generations included; none for one without a generation.
+    #[must_use]
+    pub fn channel_usage(&self, channel: &ChannelName) -> Option<Totals> {
+        self.shared.accounts.channel(channel.as_str())
+    }
+
+    /// Takes no more calls, lets those under way end within `deadline`, and takes the others back with the code
+    /// `host.stopping`. Answers how many those were. Without it calls go on for as long as their generation lives, even
+    /// when the runtime is dropped.
+    pub async fn stop(&self, deadline: Duration) -> u32 {
+        self.shared.executor.guests.stop(deadline).await
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::egress::{Grants, HostPattern, OriginPattern, ServerPattern};
 use crate::error::StageError;
 use crate::manifest::{Kind, Manifest};
-use crate::secrets::Secrets;
+use crate::secrets::{MarkedSettings, Secrets};
 
 pub(crate) fn check_kind(manifest: &Manifest, wanted: Kind) -> Result<(), StageError> {
     if manifest.kind == wanted {
@@ -111,12 +111,18 @@ fn filled(manifest: &Manifest, settings: &Map<String, Value>, text: &str) -> Opt
     Some(result)
 }
 
-/// Secrets that the manifest does not ask for are a mistake; the others are permitted.
-pub(crate) fn check_secrets(
+/// The settings, ready to be marked for each attempt.
+pub(crate) fn marked(
     manifest: &Manifest,
-    mut secrets: Secrets,
-    named: &[String],
-) -> Result<Secrets, StageError> {
+    settings: &Map<String, Value>,
+    secrets: Secrets,
+) -> Result<MarkedSettings, StageError> {
+    let secrets = check_secrets(manifest, secrets, &named_secrets(settings))?;
+    MarkedSettings::new(settings, &secrets).map_err(|error| StageError::Secret(error.to_string()))
+}
+
+/// Secrets that the manifest does not ask for are a mistake; the others are permitted.
+fn check_secrets(manifest: &Manifest, mut secrets: Secrets, named: &[String]) -> Result<Secrets, StageError> {
     let asked = &manifest.permissions.secrets;
     for name in secrets.names() {
         // A secret that only the settings name is put in at the door, and needs no permission of its own.
@@ -135,7 +141,7 @@ pub(crate) fn check_secrets(
 }
 
 /// The secrets that the settings' texts name.
-pub(crate) fn named_secrets(settings: &Map<String, Value>) -> Vec<String> {
+fn named_secrets(settings: &Map<String, Value>) -> Vec<String> {
     let text = Value::Object(settings.clone()).to_string();
     let parts = text.split("${secret:").skip(1);
     parts.filter_map(|part| part.split_once('}')).map(|(name, _)| name.to_owned()).collect()

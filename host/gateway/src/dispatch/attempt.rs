@@ -311,8 +311,6 @@ fn note(
         code: fault.map(|fault| fault.code.as_str()),
         status: next,
         took: settlement.took,
-        cpu: report.usage.cpu,
-        lines_dropped: report.log_dropped,
     };
     dispatch.shared.options.metrics.attempt(&delivery.channel, facts);
 }

@@ -7,23 +7,26 @@ use std::sync::Arc;
 use fanfare_model::name::ChannelName;
 use fanfare_runtime::egress::{Grants, OriginPattern};
 use fanfare_runtime::secrets::{Secret, Secrets};
-use fanfare_runtime::{ChannelSpec, Limits, Plugin, RouterSpec, Runtime, Source};
+use fanfare_runtime::{ChannelSpec, Limits, Plugin, Renewal, RouterSpec, Runtime, Source};
 
 use super::{Channel, Router, Setup, SetupError, User};
 use crate::config::{ChannelConfig, Config, LimitsConfig, PluginRef, RouterConfig, UserConfig};
 use crate::embedded;
 
-/// Everything of `config`, keeping of `current` what did not change.
+/// Everything of `config`, keeping of `current` what did not change; and what the kept generations take anew once the
+/// setup serves.
 pub(super) async fn setup(
     runtime: &Runtime,
     config: &Config,
     current: &Setup,
-) -> Result<Setup, Vec<SetupError>> {
+) -> Result<(Setup, Vec<Renewal>), Vec<SetupError>> {
     let mut errors = Vec::new();
+    let mut renewals = Vec::new();
     let mut channels = BTreeMap::new();
     for (name, section) in &config.channels {
         match channel(runtime, name, section, current.channels.get(name)).await {
-            Ok(channel) => {
+            Ok((channel, renewal)) => {
+                renewals.extend(renewal);
                 channels.insert(name.clone(), Arc::new(channel));
             }
             Err(error) => errors.push(error),
@@ -43,7 +46,7 @@ pub(super) async fn setup(
         return Err(errors);
     }
     let users = config.users.iter().map(|(id, section)| (id.clone(), user(section))).collect();
-    Ok(Setup { channels, router: serving, users })
+    Ok((Setup { channels, router: serving, users }, renewals))
 }
 
 async fn channel(
@@ -51,13 +54,18 @@ async fn channel(
     name: &ChannelName,
     section: &ChannelConfig,
     current: Option<&Arc<Channel>>,
-) -> Result<Channel, SetupError> {
+) -> Result<(Channel, Option<Renewal>), SetupError> {
     let here = format!("channels.{name}");
     let plugin = load(runtime, &here, &section.plugin).await?;
     let fingerprint = format!("{}\n{}", plugin.digest(), section.fingerprint);
     let kept = current.filter(|current| current.fingerprint == fingerprint);
-    let generation = match kept {
-        Some(current) => Arc::clone(&current.generation),
+    let (generation, renewal) = match kept {
+        Some(current) => {
+            // Rotated secrets and other limits reach the generation that serves.
+            let renewal = current.generation.renewal(secrets(section), limits(&section.limits));
+            let renewal = renewal.map_err(|error| SetupError::new(&here, error.code(), &error))?;
+            (Arc::clone(&current.generation), Some(renewal))
+        }
         None => {
             let number = current.map_or(1, |current| current.generation.number() + 1);
             let spec = ChannelSpec {
@@ -70,16 +78,17 @@ async fn channel(
                 limits: limits(&section.limits),
             };
             let staged = runtime.stage_channel(spec).await;
-            staged.map_err(|error| SetupError::new(&here, error.code(), &error))?
+            (staged.map_err(|error| SetupError::new(&here, error.code(), &error))?, None)
         }
     };
-    Ok(Channel {
+    let channel = Channel {
         generation,
         retry: section.retry.clone(),
         slots: section.concurrency,
         alert_channel: section.alert_channel.clone(),
         fingerprint,
-    })
+    };
+    Ok((channel, renewal))
 }
 
 async fn router(

@@ -99,7 +99,7 @@ impl Registry {
     /// # Errors
     /// Every section that can't serve.
     pub async fn start(runtime: Runtime, config: &Config) -> Result<Self, Vec<SetupError>> {
-        let setup = build::setup(&runtime, config, &Setup::default()).await?;
+        let (setup, _) = build::setup(&runtime, config, &Setup::default()).await?;
         let (setup, _) = watch::channel(Arc::new(setup));
         Ok(Self { runtime, setup })
     }
@@ -110,9 +110,17 @@ impl Registry {
     /// Every section that can't serve; then nothing has changed.
     pub async fn reload(&self, config: &Config) -> Result<(), Vec<SetupError>> {
         let current = self.setup.borrow().clone();
-        let setup = build::setup(&self.runtime, config, &current).await?;
+        let (setup, renewals) = build::setup(&self.runtime, config, &current).await?;
+        // Only now, when nothing can fail any more.
+        renewals.into_iter().for_each(fanfare_runtime::Renewal::apply);
         self.setup.send_replace(Arc::new(setup));
         Ok(())
+    }
+
+    /// The runtime that its generations belong to.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// What serves, and a way to learn of changes.

@@ -2,11 +2,11 @@
 //! host or of a plugin, of which each channel has [`CODES_MAX`] at the most.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_model::name::ChannelName;
+use fanfare_runtime::Runtime;
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::plugins::PluginUsage;
 use crate::dispatch::LaneDepth;
 
 /// Further codes of a channel are counted as `other`: a plugin makes them up.
@@ -51,8 +52,6 @@ struct RequestLabels {
     status: u16,
 }
 
-type Seconds = Counter<f64, AtomicU64>;
-
 /// All metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -62,8 +61,6 @@ pub struct Metrics {
     attempts: Family<AttemptLabels, Counter>,
     ended: Family<EndLabels, Counter>,
     seconds: Family<ChannelLabels, Histogram, fn() -> Histogram>,
-    cpu: Family<ChannelLabels, Seconds>,
-    dropped_lines: Family<ChannelLabels, Counter>,
     waiting: Family<ChannelLabels, Gauge>,
     running: Family<ChannelLabels, Gauge>,
     parked: Family<ChannelLabels, Gauge>,
@@ -83,10 +80,6 @@ pub struct AttemptFacts<'a> {
     pub status: &'static str,
     /// Around the whole call.
     pub took: Duration,
-    /// In the guest.
-    pub cpu: Duration,
-    /// Log lines that were not kept.
-    pub lines_dropped: u32,
 }
 
 fn buckets() -> Histogram {
@@ -94,9 +87,9 @@ fn buckets() -> Histogram {
 }
 
 impl Metrics {
-    /// Metrics at zero.
+    /// Metrics at zero; those of plugins are read from the runtime, if there is one, when somebody asks.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(runtime: Option<&Runtime>) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("fanfare"),
             accepted: Counter::default(),
@@ -104,8 +97,6 @@ impl Metrics {
             attempts: Family::default(),
             ended: Family::default(),
             seconds: Family::new_with_constructor(buckets),
-            cpu: Family::default(),
-            dropped_lines: Family::default(),
             waiting: Family::default(),
             running: Family::default(),
             parked: Family::default(),
@@ -114,6 +105,9 @@ impl Metrics {
             codes: Mutex::default(),
         };
         metrics.register();
+        if let Some(runtime) = runtime {
+            metrics.registry.register_collector(Box::new(PluginUsage::of(runtime.clone())));
+        }
         metrics
     }
 
@@ -124,8 +118,6 @@ impl Metrics {
         r.register("attempts", "Attempts that ended", self.attempts.clone());
         r.register("deliveries_settled", "What followed from attempts", self.ended.clone());
         r.register("attempt_duration_seconds", "Time around an attempt", self.seconds.clone());
-        r.register("plugin_cpu_seconds", "Time that guests ran", self.cpu.clone());
-        r.register("plugin_log_lines_dropped", "Log lines over a limit", self.dropped_lines.clone());
         r.register("lane_waiting", "Deliveries in memory that wait for a slot", self.waiting.clone());
         r.register("lane_running", "Attempts under way", self.running.clone());
         r.register("lane_parked", "1 where the lane's channel is not there", self.parked.clone());
@@ -170,10 +162,6 @@ impl Metrics {
         self.attempts.get_or_create(&attempt).inc();
         self.ended.get_or_create(&EndLabels { channel: channel.to_string(), status: facts.status }).inc();
         self.seconds.get_or_create(&labels).observe(facts.took.as_secs_f64());
-        self.cpu.get_or_create(&labels).inc_by(facts.cpu.as_secs_f64());
-        if facts.lines_dropped > 0 {
-            self.dropped_lines.get_or_create(&labels).inc_by(facts.lines_dropped.into());
-        }
     }
 
     fn bounded(&self, channel: &ChannelName, code: &str) -> String {
@@ -209,19 +197,13 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_plugin_that_makes_up_codes_does_not_flood_the_labels() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(None);
         let channel: ChannelName = "hook".parse().unwrap();
         for number in 0..CODES_MAX * 2 {
             let code = format!("channel.c{number}");
@@ -230,8 +212,6 @@ mod tests {
                 code: Some(&code),
                 status: "dead",
                 took: Duration::from_millis(2),
-                cpu: Duration::from_micros(10),
-                lines_dropped: 0,
             };
             metrics.attempt(&channel, facts);
         }
@@ -242,7 +222,7 @@ mod tests {
 
     #[test]
     fn lanes_are_shown_as_they_are_and_not_as_they_were() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(None);
         let lane: ChannelName = "hook".parse().unwrap();
         let text = metrics.encode(&[LaneDepth { lane, waiting: 3, running: 1, parked: true }]);
         for line in
@@ -255,7 +235,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_route_and_a_made_up_method_is_other() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(None);
         metrics.answered(Some("/livez"), &Method::GET, StatusCode::OK);
         metrics.answered(None, &Method::from_bytes(b"BREW").unwrap(), StatusCode::NOT_FOUND);
         let text = metrics.encode(&[]);

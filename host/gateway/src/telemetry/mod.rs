@@ -2,5 +2,6 @@
 
 pub mod logging;
 mod metrics;
+mod plugins;
 
 pub use metrics::{AttemptFacts, Metrics};
