@@ -29,6 +29,17 @@ struct Cli {
 enum Command {
     /// From the socket to the receiver: submits, deliveries, latency, CPU, memory, start.
     E2e(E2e),
+    /// The load alone, on a gateway that runs already with a channel `hook`: for profiling it.
+    Load {
+        /// Where the gateway listens.
+        gateway: SocketAddr,
+        /// Notifications for later: what is loaded is acceptance alone.
+        #[arg(long)]
+        later: bool,
+        /// How long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Takes deliveries and says how old they are.
     #[command(hide = true)]
     Sink {
@@ -88,6 +99,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let figures = figures::figures(&rounds);
             if options.json { figures::print_json(&figures) } else { figures::print_table(&figures) }
         }
+        Command::Load { gateway, later, seconds } => load_alone(gateway, later, seconds).await,
         Command::Sink { stall } => sink::serve(stall).await,
         Command::LimitAccept => servers::accept().await,
         Command::LimitDurable { journal } => servers::durable(&journal).await,
@@ -97,4 +109,14 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::LimitRelay { journal, sink } => servers::relay(&journal, sink).await,
     }
+}
+
+async fn load_alone(gateway: SocketAddr, later: bool, seconds: u64) -> anyhow::Result<()> {
+    let target =
+        if later { load::Target::submit_for_later(gateway)? } else { load::Target::submit(gateway) };
+    let load = load::closed(&target, Duration::from_secs(seconds)).await?;
+    let (p50, p99) = (load.quantile_us(0.5), load.quantile_us(0.99));
+    println!("{} accepted, {} refused, {:.0}/s, p50 {p50} us, p99 {p99} us", load.accepted, load.refused,
+        load.per_second());
+    Ok(())
 }
