@@ -71,39 +71,45 @@ impl fmt::Debug for JsonObject {
 /// `1.50` and `1.5` are equal, `1` and `1.0` are not.
 #[must_use]
 pub fn canonical(value: &Value) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     write_canonical(value, &mut text);
-    text
+    // Written by serde_json and the lines below, which write UTF-8 alone.
+    String::from_utf8(text).unwrap_or_default()
 }
 
-fn write_canonical(value: &Value, text: &mut String) {
+fn write_canonical(value: &Value, text: &mut Vec<u8>) {
     match value {
         Value::Object(map) => {
             let mut members: Vec<_> = map.iter().collect();
             members.sort_by_key(|(key, _)| *key);
-            text.push('{');
+            text.push(b'{');
             for (place, (key, member)) in members.into_iter().enumerate() {
                 if place > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
-                text.push_str(&Value::String(key.clone()).to_string());
-                text.push(':');
+                write_scalar(key, text);
+                text.push(b':');
                 write_canonical(member, text);
             }
-            text.push('}');
+            text.push(b'}');
         }
         Value::Array(items) => {
-            text.push('[');
+            text.push(b'[');
             for (place, item) in items.iter().enumerate() {
                 if place > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
                 write_canonical(item, text);
             }
-            text.push(']');
+            text.push(b']');
         }
-        scalar => text.push_str(&scalar.to_string()),
+        scalar => write_scalar(scalar, text),
     }
+}
+
+fn write_scalar(scalar: &impl serde::Serialize, text: &mut Vec<u8>) {
+    // A scalar has a spelling, and memory takes it: there is nothing to fail.
+    let _ = serde_json::to_writer(text, scalar);
 }
 
 #[cfg(test)]

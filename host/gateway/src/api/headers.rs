@@ -84,8 +84,9 @@ fn valid_traceparent(text: &str) -> Option<String> {
 
 fn new_traceparent() -> String {
     // An id of zeros means none, and chance gives it once in 2^64 spans.
-    let span = rand::random::<u64>().max(1);
-    format!("00-{:032x}-{span:016x}-00", rand::random::<u128>().max(1))
+    let trace = hex::encode(rand::random::<u128>().max(1).to_be_bytes());
+    let span = hex::encode(rand::random::<u64>().max(1).to_be_bytes());
+    format!("00-{trace}-{span}-00")
 }
 
 #[cfg(test)]

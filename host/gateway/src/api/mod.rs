@@ -77,9 +77,10 @@ impl Access {
     }
 }
 
-/// What every handler shares.
-#[derive(Clone)]
-struct Api {
+/// What every handler shares; behind one pointer, because each request clones it several times.
+type Api = Arc<Shared>;
+
+struct Shared {
     server: Arc<ServerConfig>,
     intake: Intake,
     desk: Desk,
@@ -89,7 +90,7 @@ struct Api {
     bodies: Bodies,
 }
 
-impl Api {
+impl Shared {
     fn now(&self) -> Timestamp {
         self.desk.store().clock().now()
     }
@@ -107,7 +108,7 @@ impl Api {
 }
 
 fn routes(options: Options) -> Router {
-    let api = Api {
+    let api = Arc::new(Shared {
         bodies: Bodies::new(options.server.read_timeout),
         server: Arc::new(options.server),
         intake: options.intake,
@@ -115,7 +116,7 @@ fn routes(options: Options) -> Router {
         access: options.access,
         metrics: Arc::clone(&options.metrics),
         stopping: options.stopping,
-    };
+    });
     let metrics = options.metrics;
     let caught = move |panic: Box<dyn std::any::Any + Send>| {
         metrics.panicked();

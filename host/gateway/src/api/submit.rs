@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, REPLAYED, json as to_json};
 use super::batch_items::{BATCH_MAX, Items};
 use super::problem::{Problem, code};
-use super::{Api, body, headers, view, wire};
+use super::{Api, Shared, body, headers, view, wire};
 use crate::config::Scope;
 use crate::intake::{Draft, Idempotency, Submission, SubmitError, Submitted};
 
@@ -217,7 +217,7 @@ fn problem(error: SubmitError) -> Problem {
     }
 }
 
-impl Api {
+impl Shared {
     fn count_refusal(&self, result: Result<Response, Problem>) -> Response {
         result.unwrap_or_else(|problem| {
             self.metrics.refused(problem.code());
