@@ -6,12 +6,15 @@ use fanfare_model::delivery::{Delivery, DeliveryStatus};
 use fanfare_model::id::{DeliveryId, NotificationId};
 use fanfare_model::state::{Misfit, NotificationState};
 use fanfare_store::engine::{CommitError, ReadError};
-use fanfare_store::{Cell, ChangeError, Changed, DeadLetterFilter, Store};
+use fanfare_store::{Cell, ChangeError, Changed, DeadLetterFilter, Durable, Store};
 
 use crate::dispatch::Dispatch;
 
 /// Dead letters that one transaction-free pass of [`Desk::replay_all`] takes at once.
 const REPLAY_PAGE: usize = 200;
+
+/// Someone who waits for a change to be stored asks this often whether the disk is full.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A handle on accepted notifications; cheap to clone.
 #[derive(Clone, Debug)]
@@ -132,6 +135,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NotFound`]; [`DeskError::AlreadyEnded`] when nothing was left to cancel.
     pub async fn cancel(&self, id: NotificationId) -> Result<Cancelled, DeskError> {
+        self.check_space()?;
         let cell = self.store.cell(id).await?.ok_or(DeskError::NotFound)?;
         let now = self.store.clock().now();
         let ticket = cell.change(|state| {
@@ -143,8 +147,8 @@ impl Desk {
             let under_way = state.deliveries.iter().filter(|d| !d.phase.is_terminal()).count();
             Ok(Changed::only(Cancelled { state: state.clone(), cancelled, under_way }))
         })?;
-        ticket.durable.await?;
-        self.dispatch.poke(id);
+        let dispatch = self.dispatch.clone();
+        self.stored(ticket.durable, move || dispatch.poke(id)).await?;
         tracing::info!(notification = %id, cancelled = ticket.value.cancelled, "cancelled by a client");
         Ok(ticket.value)
     }
@@ -154,6 +158,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NotFound`] or [`DeskError::NotDead`].
     pub async fn replay(&self, id: DeliveryId, by: &str) -> Result<(), DeskError> {
+        self.check_space()?;
         let cell = self.store.cell(id.notification).await?.ok_or(DeskError::NotFound)?;
         // Without its body nothing can be sent.
         if self.store.notification(id.notification).await?.is_none() {
@@ -164,9 +169,9 @@ impl Desk {
             state.replay(id.index, now, by)?;
             Ok(Changed::only(()))
         })?;
-        ticket.durable.await?;
+        let dispatch = self.dispatch.clone();
+        self.stored(ticket.durable, move || dispatch.offer(&cell, None)).await?;
         tracing::info!(delivery = %id, by, "dead letter sent again");
-        self.dispatch.offer(&cell, None);
         Ok(())
     }
 
@@ -198,15 +203,38 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NotFound`] or [`DeskError::NotDead`].
     pub async fn discard(&self, id: DeliveryId, by: &str) -> Result<(), DeskError> {
+        self.check_space()?;
         let cell = self.store.cell(id.notification).await?.ok_or(DeskError::NotFound)?;
         let now = self.store.clock().now();
         let ticket = cell.change(|state| -> Result<_, DeskError> {
             state.discard(id.index, now, by)?;
             Ok(Changed::only(()))
         })?;
-        ticket.durable.await?;
-        self.dispatch.poke(id.notification);
+        let dispatch = self.dispatch.clone();
+        self.stored(ticket.durable, move || dispatch.poke(id.notification)).await?;
         tracing::info!(delivery = %id, by, "dead letter discarded");
         Ok(())
+    }
+
+    /// While changes wait for space, nothing is changed that a person asks for: a crash would undo it.
+    fn check_space(&self) -> Result<(), DeskError> {
+        self.store.stagnation().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Waits until a change is on disk, and lets `then` follow. Should it be the first to meet a full disk, the
+    /// answer says so; it is stored all the same once there is room, and `then` follows it.
+    async fn stored(&self, durable: Durable, then: impl FnOnce() + Send + 'static) -> Result<(), DeskError> {
+        let mut task = tokio::spawn(async move {
+            durable.await?;
+            then();
+            Ok::<_, CommitError>(())
+        });
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, &mut task).await {
+                Ok(Ok(stored)) => return stored.map_err(DeskError::from),
+                Ok(Err(error)) => return Err(DeskError::StoreFailed(error.to_string())),
+                Err(_) => self.check_space()?,
+            }
+        }
     }
 }

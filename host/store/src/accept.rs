@@ -15,9 +15,10 @@ use fanfare_model::notification::Notification;
 use fanfare_model::state::NotificationState;
 use fanfare_model::time::Timestamp;
 
+use crate::cell::Cell;
 use crate::engine::{Class, CommitError, Key, Precondition, ReadError, Record, Transaction};
 use crate::keys::{self, Kind};
-use crate::ledger::{Cell, Ledger};
+use crate::ledger::Ledger;
 use crate::records::{self, DedupRecord, IdempotencyRecord};
 use crate::writes::Writes;
 

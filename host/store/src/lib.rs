@@ -5,11 +5,13 @@
 //! Above it are the layers: queue, claims, dead letters, history, statistics.
 
 mod accept;
+mod cell;
 #[cfg(test)]
 mod contract;
 mod cursor;
 pub mod embedded;
 pub mod engine;
+mod flight;
 mod history;
 mod keys;
 mod ledger;
@@ -22,11 +24,12 @@ mod writes;
 pub use accept::{
     AcceptError, Acceptance, AcceptedItem, DedupClaim, IdempotencyClaim, MakeAnswer, NewNotification,
 };
+pub use cell::{Cell, ChangeError, Changed, Ticket};
 pub use cursor::{BadCursor, Cursor};
+pub use flight::Durable;
 pub use history::{DeadLetter, DeadLetterFilter, EXAMINED_MAX, ListFilter, Listing};
 pub use keys::DueEntry;
-pub use ledger::{Cell, ChangeError, Changed, Durable, Ticket};
-pub use store::Store;
+pub use store::{Store, StoreFigures};
 
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,14 @@ use fanfare_model::priority::Priority;
 use fanfare_model::state::NotificationState;
 
 use crate::accept::{self, AcceptError, Acceptance, IdempotencyClaim, InFlight, NewNotification};
+use crate::cell::Cell;
 use crate::cursor::Cursor;
 use crate::engine::{
     Change, Class, CommitError, Direction, Engine, Key, Precondition, ReadError, Transaction, counter,
 };
 use crate::history::{self, DeadLetter, DeadLetterFilter, ListFilter, Listing};
 use crate::keys::{self, DueEntry, Kind};
-use crate::ledger::{Cell, Ledger};
+use crate::ledger::Ledger;
 use crate::plugins::Plugins;
 use crate::records::{self, DedupRecord, IdempotencyRecord};
 
@@ -26,6 +27,13 @@ const LANES_MAX: usize = 100_000;
 
 /// More counters than there are.
 const COUNTERS_MAX: usize = 10_000;
+
+/// What the store counts about itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoreFigures {
+    /// Notifications whose changes are in memory only, until there is disk space.
+    pub waiting_for_space: usize,
+}
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone, Debug)]
@@ -257,7 +265,27 @@ impl Store {
     /// Why nothing is accepted at the moment; `None` when it is.
     #[must_use]
     pub fn refusal(&self) -> Option<CommitError> {
-        self.shared.ledger.check().err().or_else(|| self.shared.ledger.engine.refusal())
+        self.stagnation().or_else(|| self.shared.ledger.engine.refusal())
+    }
+
+    /// Why changes are not stored at the moment: for want of space, and then they are tried again until there is
+    /// some, or for good. `None` when they are. Whoever can put a change off should, because until it is stored
+    /// a crash undoes it.
+    #[must_use]
+    pub fn stagnation(&self) -> Option<CommitError> {
+        let ledger = &self.shared.ledger;
+        ledger.check().err().or_else(|| ledger.shortage())
+    }
+
+    /// What the store counts about itself.
+    #[must_use]
+    pub fn figures(&self) -> StoreFigures {
+        StoreFigures { waiting_for_space: self.shared.ledger.stuck() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shared.ledger.is_quiet()
     }
 
     /// Writes out what can be written, and takes nothing more.

@@ -2,6 +2,7 @@
 
 mod cells;
 mod claims;
+mod full;
 mod gate;
 mod life;
 mod lists;
@@ -41,6 +42,17 @@ impl Bench {
 
     async fn reopen(&mut self) {
         self.store = Store::open(self.engine.clone(), self.clock.clone()).await.unwrap();
+    }
+
+    /// Lets time pass until every change is on disk; the clock of the runtime has to be paused where some had to
+    /// be tried again.
+    async fn quiet(&self) {
+        while !self.store.is_quiet() {
+            if self.store.stagnation().is_some() {
+                tokio::time::advance(crate::flight::PAUSE_MAX).await;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     fn planned(&self, channel: &str, user: Option<&UserId>, address: &str) -> Planned {

@@ -37,7 +37,7 @@ pub(crate) fn due_entry(state: &NotificationState, delivery: &Delivery) -> Optio
 }
 
 /// What the indexes say about one delivery, and enough to see whether it changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     indexed: Indexed,
     chain: u32,
@@ -45,7 +45,7 @@ struct Mark {
     events: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Indexed {
     Due(Timestamp, Option<Duration>),
     Dead(Timestamp),
@@ -53,13 +53,14 @@ enum Indexed {
 }
 
 /// What the indexes say about one notification.
+#[derive(Debug)]
 pub(crate) struct Marks {
     deliveries: Vec<Mark>,
     head: HeadMark,
 }
 
 /// Enough to see whether the head changed.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct HeadMark {
     events: usize,
     cancelled_at: Option<Timestamp>,

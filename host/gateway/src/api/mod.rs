@@ -224,7 +224,8 @@ async fn ready(State(api): State<Api>) -> Response {
 
 async fn metrics_text(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Read)?;
-    let mut response = api.metrics.encode(&api.desk.dispatch().depths()).into_response();
+    let text = api.metrics.encode(&api.desk.dispatch().depths(), &api.desk.store().figures());
+    let mut response = text.into_response();
     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     Ok(response)

@@ -221,7 +221,8 @@ impl Dispatch {
             let dispatch = self.clone();
             self.shared.tasks.spawn(async move { dispatch.read_page(lane, page).await });
         }
-        while !self.shared.stopping.is_cancelled() {
+        // While outcomes can't be stored, what would be sent now might be sent again after a crash.
+        while !self.shared.stopping.is_cancelled() && self.shared.options.store.stagnation().is_none() {
             // Waiting here for a settle is what bounds them: whoever ends one lets the loop go on.
             let Ok(permit) = Arc::clone(&self.shared.settles).acquire_owned().await else { break };
             let Some(picked) = self.shared.hall().pick(self.shared.now()) else { break };

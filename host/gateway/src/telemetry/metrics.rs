@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fanfare_model::name::ChannelName;
 use fanfare_runtime::Runtime;
+use fanfare_store::StoreFigures;
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -64,6 +65,7 @@ pub struct Metrics {
     waiting: Family<ChannelLabels, Gauge>,
     running: Family<ChannelLabels, Gauge>,
     parked: Family<ChannelLabels, Gauge>,
+    waiting_for_space: Gauge,
     requests: Family<RequestLabels, Counter>,
     panics: Counter,
     codes: Mutex<HashSet<(ChannelName, String)>>,
@@ -100,6 +102,7 @@ impl Metrics {
             waiting: Family::default(),
             running: Family::default(),
             parked: Family::default(),
+            waiting_for_space: Gauge::default(),
             requests: Family::default(),
             panics: Counter::default(),
             codes: Mutex::default(),
@@ -121,6 +124,8 @@ impl Metrics {
         r.register("lane_waiting", "Deliveries in memory that wait for a slot", self.waiting.clone());
         r.register("lane_running", "Attempts under way", self.running.clone());
         r.register("lane_parked", "1 where the lane's channel is not there", self.parked.clone());
+        let help = "Notifications whose outcomes are in memory until there is disk space";
+        r.register("store_waiting_for_space", help, self.waiting_for_space.clone());
         r.register("http_requests", "Requests answered", self.requests.clone());
         r.register("panics", "Panics that were caught: each one is a bug", self.panics.clone());
     }
@@ -177,17 +182,18 @@ impl Metrics {
         key.1
     }
 
-    /// The text of all metrics, with the lanes as they are now.
+    /// The text of all metrics, with the lanes and the store as they are now.
     #[must_use]
-    pub fn encode(&self, lanes: &[LaneDepth]) -> String {
+    pub fn encode(&self, lanes: &[LaneDepth], store: &StoreFigures) -> String {
+        self.waiting_for_space.set(gauge(store.waiting_for_space));
         // A lane that is gone must not show its last depth for ever.
         for family in [&self.waiting, &self.running, &self.parked] {
             family.clear();
         }
         for lane in lanes {
             let labels = ChannelLabels { channel: lane.lane.to_string() };
-            self.waiting.get_or_create(&labels).set(i64::try_from(lane.waiting).unwrap_or(i64::MAX));
-            self.running.get_or_create(&labels).set(i64::try_from(lane.running).unwrap_or(i64::MAX));
+            self.waiting.get_or_create(&labels).set(gauge(lane.waiting));
+            self.running.get_or_create(&labels).set(gauge(lane.running));
             self.parked.get_or_create(&labels).set(lane.parked.into());
         }
         let mut text = String::new();
@@ -195,6 +201,10 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -215,7 +225,7 @@ mod tests {
             };
             metrics.attempt(&channel, facts);
         }
-        let text = metrics.encode(&[]);
+        let text = metrics.encode(&[], &StoreFigures::default());
         assert_eq!(text.matches("fanfare_attempts_total{").count(), CODES_MAX + 1, "{text}");
         assert!(text.contains("code=\"other\"} 64"), "{text}");
     }
@@ -224,13 +234,14 @@ mod tests {
     fn lanes_are_shown_as_they_are_and_not_as_they_were() {
         let metrics = Metrics::new(None);
         let lane: ChannelName = "hook".parse().unwrap();
-        let text = metrics.encode(&[LaneDepth { lane, waiting: 3, running: 1, parked: true }]);
+        let text = metrics
+            .encode(&[LaneDepth { lane, waiting: 3, running: 1, parked: true }], &StoreFigures::default());
         for line in
             ["waiting{channel=\"hook\"} 3", "running{channel=\"hook\"} 1", "parked{channel=\"hook\"} 1"]
         {
             assert!(text.contains(&format!("fanfare_lane_{line}")), "{text}");
         }
-        assert!(!metrics.encode(&[]).contains("hook"));
+        assert!(!metrics.encode(&[], &StoreFigures::default()).contains("hook"));
     }
 
     #[test]
@@ -238,7 +249,7 @@ mod tests {
         let metrics = Metrics::new(None);
         metrics.answered(Some("/livez"), &Method::GET, StatusCode::OK);
         metrics.answered(None, &Method::from_bytes(b"BREW").unwrap(), StatusCode::NOT_FOUND);
-        let text = metrics.encode(&[]);
+        let text = metrics.encode(&[], &StoreFigures::default());
         assert!(
             text.contains("fanfare_http_requests_total{route=\"/livez\",method=\"GET\",status=\"200\"} 1"),
             "{text}"

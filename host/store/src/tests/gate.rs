@@ -1,5 +1,6 @@
 //! An engine whose commits wait for the test: queued at the call, as the trait promises, and done when told.
 
+use std::future::ready;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +22,8 @@ pub(super) struct Gate {
     shut: Mutex<bool>,
     waiting: Mutex<Vec<Waiting>>,
     pub(super) commits: Mutex<Vec<Transaction>>,
+    /// So many further settles find no room.
+    refusals_left: Mutex<usize>,
 }
 
 impl Gate {
@@ -47,6 +50,19 @@ impl Gate {
         for (_, transactions, done) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
             let _ = done.send(transactions.iter().map(|_| Err(error.clone())).collect());
         }
+    }
+
+    /// Refuses the next `count` settles for want of space.
+    pub(super) fn fill(&self, count: usize) {
+        *self.refusals_left.lock().unwrap() = count;
+    }
+
+    /// Whether this commit meets a full disk.
+    fn is_full(&self, class: Class) -> bool {
+        let mut left = self.refusals_left.lock().unwrap();
+        let full = class == Class::Settle && *left > 0;
+        *left -= usize::from(full);
+        full
     }
 
     /// The keys of kind `kind` that the latest transaction wrote.
@@ -76,6 +92,10 @@ impl Engine for Gate {
     }
 
     fn commit(&self, class: Class, transactions: Vec<Transaction>) -> Pending<Results> {
+        if self.is_full(class) {
+            let full = CommitError::Full("no room".to_owned());
+            return Box::pin(ready(transactions.iter().map(|_| Err(full.clone())).collect()));
+        }
         self.commits.lock().unwrap().extend(transactions.iter().cloned());
         if !*self.shut.lock().unwrap() {
             return self.below.commit(class, transactions);

@@ -17,6 +17,8 @@ enum Step {
     AcceptUnrouted,
     Change(usize, Act, Waits),
     TurnClockBack,
+    /// So many settles find no room on the disk.
+    Fill(usize),
     Reopen,
 }
 
@@ -53,13 +55,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::AcceptUnrouted),
         14 => (any::<usize>(), act, waits).prop_map(|(n, act, waits)| Step::Change(n, act, waits)),
         1 => Just(Step::TurnClockBack),
+        1 => (1usize..6).prop_map(Step::Fill),
         1 => Just(Step::Reopen),
     ];
     proptest::collection::vec(step, 1..60)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(work)
 }
 
 fn act(bench: &Bench, state: &mut NotificationState, act: &Act) -> Result<(), Misfit> {
@@ -123,10 +131,15 @@ proptest! {
                         }
                     }
                     Step::TurnClockBack => bench.clock.step_wall(Timestamp::from_ms(bench.clock.now().as_ms() - 1_500)),
-                    Step::Reopen => bench.reopen().await,
+                    Step::Fill(count) => bench.engine.fill(*count),
+                    Step::Reopen => {
+                        bench.quiet().await;
+                        bench.reopen().await;
+                    }
                 }
                 assert_eq!(bench.indexed().await, bench.expected().await);
             }
+            bench.quiet().await;
             for state in bench.store.list(&ListFilter::default(), None, 10_000).await.unwrap().items {
                 let cell = bench.store.cell(state.id).await.unwrap().unwrap();
                 assert_eq!(cell.read(Clone::clone), state, "memory and disk say the same");
