@@ -19,10 +19,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts `fanfare serve` and waits until it says where it serves.
     pub(crate) fn start(config: &Path) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with further variables in its environment.
+    pub(crate) fn start_with(config: &Path, environment: &[(&str, &Path)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .arg("serve")
             .arg("--config")
             .arg(config)
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -10,7 +10,9 @@
 
 mod child;
 mod cli;
+mod email;
 mod idempotency;
 mod kill;
+mod mailbox;
 mod plugins;
 mod surface;
