@@ -3,6 +3,9 @@
 //! Memory is bounded by the largest frame. A broken frame at the very end, with no whole one after it, is what
 //! a crash leaves of an unacknowledged write, and is cut. Anything else that is broken is damage: acknowledged
 //! work is gone or unreadable, and the start stops and names the place.
+//!
+//! The last frame is written again where it lies, and synced, before anything relies on it: a process whose sync
+//! failed, or that died before it, may have left bytes that the kernel shows and the disk does not have.
 
 use std::io;
 use std::sync::Arc;
@@ -74,10 +77,15 @@ pub(crate) fn replay(
         if offset > segment.length {
             return Err(damaged(segments, number, segment.length));
         }
-        read_segment(segments, &segment, &mut offset, &mut outcome, sink)?;
+        let last_frame = read_segment(segments, &segment, &mut offset, &mut outcome, sink)?;
         if offset < segment.length {
             cut(segments, &segment, offset, Some(number) == newest)?;
             outcome.torn_bytes = segment.length - offset;
+        }
+        if Some(number) == newest {
+            segment
+                .settle(last_frame, offset)
+                .map_err(|source| OpenError::Io { path: segments.path(number), source })?;
         }
         outcome.tail = Some(Tail { file: segment.file, header: segment.header, offset });
     }
@@ -113,14 +121,16 @@ fn open(segments: &Segments, number: u64, is_newest: bool) -> Result<Option<Segm
     }
 }
 
+/// Answers where its last frame begins.
 fn read_segment(
     segments: &Segments,
     segment: &Segment,
     offset: &mut u64,
     outcome: &mut Outcome,
     sink: &mut dyn FnMut(Vec<(Key, Entry)>, Position) -> Result<(), OpenError>,
-) -> Result<(), OpenError> {
+) -> Result<u64, OpenError> {
     let io = |source| OpenError::Io { path: segments.path(segment.number), source };
+    let mut last_frame = *offset;
     loop {
         match segment.frame(*offset).map_err(io)? {
             Found::Whole { payload, last } if last > outcome.end.sequence => {
@@ -129,6 +139,7 @@ fn read_segment(
                 let values_at = *offset + FRAME_HEADER_BYTES as u64;
                 let entries =
                     changes.into_iter().map(|change| entry(segment.number, values_at, change)).collect();
+                last_frame = *offset;
                 *offset = values_at + payload.len() as u64;
                 outcome.end = Position { segment: segment.number, offset: *offset, sequence: last };
                 outcome.frames += 1;
@@ -136,7 +147,7 @@ fn read_segment(
             }
             // A whole frame that repeats old sequences was never written here.
             Found::Whole { .. } => return Err(damaged(segments, segment.number, *offset)),
-            Found::End | Found::Broken => return Ok(()),
+            Found::End | Found::Broken => return Ok(last_frame),
         }
     }
 }
@@ -160,11 +171,17 @@ fn cut(segments: &Segments, segment: &Segment, offset: u64, is_newest: bool) -> 
     if !is_newest || segment.has_whole_frame_after(offset).map_err(io)? {
         return Err(damaged(segments, segment.number, offset));
     }
-    segment.file.set_len(offset).map_err(io)?;
-    segment.file.sync_data().map_err(io)
+    segment.file.set_len(offset).map_err(io)
 }
 
 impl Segment {
+    fn settle(&self, last_frame: u64, end: u64) -> io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(end - last_frame).unwrap_or(FRAME_HEADER_BYTES)];
+        read_exact_at(&*self.file, &mut bytes, last_frame)?;
+        self.file.write_all_at(&bytes, last_frame)?;
+        self.file.sync_data()
+    }
+
     fn frame(&self, offset: u64) -> io::Result<Found> {
         let room = self.length.saturating_sub(offset);
         if room == 0 {

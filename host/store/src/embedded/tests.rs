@@ -1,6 +1,9 @@
 //! The embedded engine under restarts, crashes, damage and faults of the disk.
 
+mod disk;
+mod every_fault;
 mod faults;
+mod power;
 mod recovery;
 
 use std::fs;
