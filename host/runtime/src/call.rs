@@ -1,16 +1,19 @@
 //! One call of a guest, inside every limit, on the guests' own threads: in a fresh instance, or in a warm one that nobody
 //! else uses meanwhile.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfare_model::fault::{Fault, code};
+use wasmtime::component::Instance;
 use wasmtime::{Engine, Store, Trap};
 
 use crate::guest::{Guest, Hit, Parts};
 use crate::guests::Guests;
 use crate::limits::Limits;
 use crate::meter::{Meter, Metered};
+use crate::plugin::{Exports, Plugin};
 use crate::report::{CallEnd, Cut, LogLine, RequestSummary, Usage};
 
 /// What every call shares.
@@ -39,19 +42,13 @@ pub(crate) struct Said {
 
 /// A call of one of a guest's exports.
 pub(crate) trait GuestCall: Send + 'static {
-    /// The guest's exports, found.
-    type Instance: Send + 'static;
     /// What the guest answers.
     type Value: Send + 'static;
 
-    fn instantiate(
-        &self,
-        store: &mut Store<Guest>,
-    ) -> impl Future<Output = wasmtime::Result<Self::Instance>> + Send;
-
     fn call(
         self,
-        instance: &Self::Instance,
+        instance: Instance,
+        exports: Exports,
         store: &mut Store<Guest>,
     ) -> impl Future<Output = wasmtime::Result<Self::Value>> + Send;
 }
@@ -68,12 +65,17 @@ impl<T> Ended<T> {
 
 impl Executor {
     /// Runs `call` in a fresh instance. It goes on to its end, within its limits, even when the future is dropped.
-    pub(crate) async fn run<C: GuestCall>(&self, parts: Parts, limits: Limits, call: C) -> Ended<C::Value> {
+    pub(crate) async fn run<C: GuestCall>(
+        &self,
+        plugin: &Arc<Plugin>,
+        parts: Parts,
+        call: C,
+    ) -> Ended<C::Value> {
         if self.guests.stopping() {
             return Ended::stopping();
         }
-        let executor = self.clone();
-        let task = self.guests.spawn(async move { executor.run_here(parts, limits, call).await });
+        let (executor, plugin) = (self.clone(), Arc::clone(plugin));
+        let task = self.guests.spawn(async move { executor.run_here(&plugin, parts, call).await });
         task.await.unwrap_or_else(|error| {
             if error.is_cancelled() {
                 return Ended::stopping();
@@ -85,8 +87,9 @@ impl Executor {
         })
     }
 
-    async fn run_here<C: GuestCall>(self, parts: Parts, limits: Limits, call: C) -> Ended<C::Value> {
+    async fn run_here<C: GuestCall>(self, plugin: &Plugin, parts: Parts, call: C) -> Ended<C::Value> {
         let Some(_slot) = self.guests.slot().await else { return Ended::stopping() };
+        let limits = parts.limits;
         let meter = Meter::new();
         let mut store = Store::new(&self.engine, Guest::new(parts, Arc::clone(&meter)));
         store.limiter(|guest| &mut guest.memory);
@@ -94,10 +97,10 @@ impl Executor {
         allow(&mut store, limits);
         let began = Instant::now();
         let work = async {
-            let instance = call.instantiate(&mut store).await?;
-            call.call(&instance, &mut store).await
+            let instance = plugin.pre.instantiate_async(&mut store).await?;
+            call.call(instance, plugin.exports, &mut store).await
         };
-        let called = tokio::time::timeout(limits.wall, Metered::new(&meter, work)).await;
+        let called = tokio::time::timeout(limits.wall, Metered::new(&meter, pin!(work))).await;
         let wall = began.elapsed();
         let (result, end) = judged(called, store.data(), limits);
         let mut guest = store.into_data();

@@ -11,13 +11,11 @@ use fanfare_model::outcome::Outcome;
 use fanfare_model::time::Timestamp;
 use serde_json::{Map, Value};
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::Instance;
 
 use crate::account::{Account, Totals};
 use crate::bindings::channel::fanfare::types::types as wit;
-use crate::bindings::channel::{Channel, ChannelPre};
 use crate::bindings::router::exports::fanfare::router::rules;
-use crate::bindings::router::{Router, RouterPre};
 use crate::call::{Ended, Executor, GuestCall, Said};
 use crate::convert;
 use crate::egress::{CallContext, Door, Grants};
@@ -25,7 +23,8 @@ use crate::error::StageError;
 use crate::guest::{Guest, Outside, Parts};
 use crate::inert::Frozen;
 use crate::limits::Limits;
-use crate::plugin::Plugin;
+use crate::manifest::Kind;
+use crate::plugin::{Exports, Plugin};
 use crate::report::{AttemptInput, AttemptReport, Level, LogLine, Person, Plan, RouteReport};
 use crate::secrets::{AttemptSecrets, MarkedSettings, Secrets};
 use crate::smtp::Mailer;
@@ -112,72 +111,62 @@ impl fmt::Debug for RouterGeneration {
     }
 }
 
-struct Send {
-    pre: InstancePre<Guest>,
-    attempt: wit::Attempt,
-}
+type Checked = Result<(), wit::Fault>;
+type Sent = Result<wit::Receipt, wit::SendError>;
+type Routed = Result<rules::Plan, wit::Fault>;
+
+struct Send(wit::Attempt);
 
 impl GuestCall for Send {
-    type Instance = Channel;
-    type Value = Result<wit::Receipt, wit::SendError>;
+    type Value = Sent;
 
-    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Channel> {
-        ChannelPre::new(self.pre.clone())?.instantiate_async(store).await
-    }
-
-    async fn call(self, instance: &Channel, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
-        instance.fanfare_channel_sender().call_send(store, &self.attempt).await
-    }
-}
-
-struct CheckChannel(InstancePre<Guest>);
-
-impl GuestCall for CheckChannel {
-    type Instance = Channel;
-    type Value = Result<(), wit::Fault>;
-
-    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Channel> {
-        ChannelPre::new(self.0.clone())?.instantiate_async(store).await
-    }
-
-    async fn call(self, instance: &Channel, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
-        instance.fanfare_channel_sender().call_check(store).await
+    async fn call(
+        self,
+        instance: Instance,
+        exports: Exports,
+        store: &mut Store<Guest>,
+    ) -> wasmtime::Result<Sent> {
+        let send = instance.get_typed_func::<(&wit::Attempt,), (Sent,)>(&mut *store, exports.work)?;
+        Ok(send.call_async(store, (&self.0,)).await?.0)
     }
 }
 
-struct CheckRouter(InstancePre<Guest>);
+/// The same for channels and routers.
+struct Check;
 
-impl GuestCall for CheckRouter {
-    type Instance = Router;
-    type Value = Result<(), wit::Fault>;
+impl GuestCall for Check {
+    type Value = Checked;
 
-    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Router> {
-        RouterPre::new(self.0.clone())?.instantiate_async(store).await
-    }
-
-    async fn call(self, instance: &Router, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
-        instance.fanfare_router_rules().call_check(store).await
+    async fn call(
+        self,
+        instance: Instance,
+        exports: Exports,
+        store: &mut Store<Guest>,
+    ) -> wasmtime::Result<Checked> {
+        let check = instance.get_typed_func::<(), (Checked,)>(&mut *store, exports.check)?;
+        Ok(check.call_async(store, ()).await?.0)
     }
 }
 
 struct Route {
-    pre: InstancePre<Guest>,
     notification: wit::Notification,
     people: Vec<rules::Person>,
     now: Timestamp,
 }
 
 impl GuestCall for Route {
-    type Instance = Router;
-    type Value = Result<rules::Plan, wit::Fault>;
+    type Value = Routed;
 
-    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Router> {
-        RouterPre::new(self.pre.clone())?.instantiate_async(store).await
-    }
-
-    async fn call(self, instance: &Router, store: &mut Store<Guest>) -> wasmtime::Result<Self::Value> {
-        let rules = instance.fanfare_router_rules();
-        rules.call_route(store, &self.notification, &self.people, self.now.as_ms()).await
+    async fn call(
+        self,
+        instance: Instance,
+        exports: Exports,
+        store: &mut Store<Guest>,
+    ) -> wasmtime::Result<Routed> {
+        type Asked<'a> = (&'a wit::Notification, &'a [rules::Person], u64);
+        let route = instance.get_typed_func::<Asked<'_>, (Routed,)>(&mut *store, exports.work)?;
+        let asked = (&self.notification, self.people.as_slice(), self.now.as_ms());
+        Ok(route.call_async(store, asked).await?.0)
     }
 }
 
@@ -197,17 +186,12 @@ impl Common {
     }
 
     /// Has the guest check its settings; nothing can be reached meanwhile. It counts in no account.
-    pub(crate) async fn check(&self, router: bool) -> Result<(), StageError> {
+    pub(crate) async fn check(&self) -> Result<(), StageError> {
         let live = self.live();
-        let pre = self.plugin.pre.clone();
-        let result = if router {
-            let frozen = Frozen { now: self.clock.now(), seed: 0 };
-            let parts = Self::parts(&live, Some(frozen), |_| None);
-            self.executor.run(parts, live.limits, CheckRouter(pre)).await.result
-        } else {
-            let parts = Self::parts(&live, None, |_| None);
-            self.executor.run(parts, live.limits, CheckChannel(pre)).await.result
-        };
+        let frozen = Frozen { now: self.clock.now(), seed: 0 };
+        let frozen = (self.plugin.manifest.kind == Kind::Router).then_some(frozen);
+        let parts = Self::parts(&live, frozen, |_| None);
+        let result = self.executor.run(&self.plugin, parts, Check).await.result;
         let fault = match result {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(fault)) => convert::fault(&fault),
@@ -304,8 +288,7 @@ impl ChannelGeneration {
         let frozen = common.rehearsed.then_some(Frozen { now, seed });
         let parts = Common::parts(&live, frozen, outside);
         let attempt = convert::attempt(&input, self.name.as_str(), now, live.limits);
-        let send = Send { pre: common.plugin.pre.clone(), attempt };
-        let ended = common.executor.run(parts, live.limits, send).await;
+        let ended = common.executor.run(&common.plugin, parts, Send(attempt)).await;
         let traps_in_a_row = common.count(&ended);
         let (outcome, mut cuts) = match ended.result {
             Ok(sent) => {
@@ -382,12 +365,11 @@ impl RouterGeneration {
         let frozen = Frozen { now, seed: u128::from_be_bytes(about.id.to_bytes()) };
         let parts = Common::parts(&live, Some(frozen), |_| None);
         let route = Route {
-            pre: common.plugin.pre.clone(),
             notification: convert::notification(&about),
             people: people.iter().map(convert::person).collect(),
             now,
         };
-        let ended = common.executor.run(parts, live.limits, route).await;
+        let ended = common.executor.run(&common.plugin, parts, route).await;
         common.count(&ended);
         let (result, mut cuts) = match ended.result {
             Err(fault) => (Err(fault), Vec::new()),

@@ -60,9 +60,10 @@ pub(crate) struct Guest {
     settings: String,
     secrets: Arc<AttemptSecrets>,
     outside: Option<Outside>,
-    wasi: WasiCtx,
+    frozen: Option<Frozen>,
+    /// Made when the guest first asks for it: most never do, and it costs more than the rest of this together.
+    wasi: Option<Box<Wasi>>,
     table: ResourceTable,
-    printed: Printed,
     began: Instant,
     meter: Arc<Meter>,
     pub(crate) memory: Memory,
@@ -74,6 +75,18 @@ pub(crate) struct Guest {
     log_dropped: u32,
     cuts: Vec<Cut>,
     sent: Vec<RequestSummary>,
+}
+
+struct Wasi {
+    context: WasiCtx,
+    printed: Printed,
+}
+
+impl Wasi {
+    fn new(frozen: Option<Frozen>) -> Box<Self> {
+        let printed = Printed::default();
+        Box::new(Self { context: inert::wasi(&printed, frozen), printed })
+    }
 }
 
 /// Memories and tables of one instance together.
@@ -97,7 +110,6 @@ pub(crate) struct Parts {
 impl Guest {
     pub(crate) fn new(parts: Parts, meter: Arc<Meter>) -> Self {
         let mut table = ResourceTable::new();
-        let printed = Printed::default();
         table.set_max_capacity(usize::try_from(parts.limits.handles).unwrap_or(usize::MAX));
         Self {
             memory: Memory { used: 0, limit: parts.limits.memory_bytes, peak: 0, denied: false },
@@ -105,9 +117,9 @@ impl Guest {
             settings: parts.settings,
             secrets: parts.secrets,
             outside: parts.outside,
-            wasi: inert::wasi(&printed, parts.frozen),
+            frozen: parts.frozen,
+            wasi: None,
             table,
-            printed,
             began: Instant::now(),
             meter,
             host_calls: 0,
@@ -152,7 +164,8 @@ impl Guest {
 
     /// What is to be told of the call: what the guest printed becomes lines of its log.
     pub(crate) fn take_said(&mut self) -> Said {
-        let (printed, lines_dropped) = self.printed.take();
+        let printed = self.wasi.as_ref().map(|wasi| wasi.printed.take());
+        let (printed, lines_dropped) = printed.unwrap_or_default();
         for line in String::from_utf8_lossy(&printed).lines() {
             self.note(Level::Info, line);
         }
@@ -210,7 +223,8 @@ impl ResourceLimiter for Memory {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let wasi = self.wasi.get_or_insert_with(|| Wasi::new(self.frozen));
+        WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
     }
 }
 

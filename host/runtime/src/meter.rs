@@ -76,12 +76,12 @@ impl Meter {
 /// A future whose polls are measured.
 pub(crate) struct Metered<'m, F> {
     meter: &'m Meter,
-    future: Pin<Box<F>>,
+    future: Pin<&'m mut F>,
 }
 
 impl<'m, F: Future> Metered<'m, F> {
-    pub(crate) fn new(meter: &'m Meter, future: F) -> Self {
-        Self { meter, future: Box::pin(future) }
+    pub(crate) fn new(meter: &'m Meter, future: Pin<&'m mut F>) -> Self {
+        Self { meter, future }
     }
 }
 
@@ -98,6 +98,8 @@ impl<F: Future> Future for Metered<'_, F> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn work() -> u64 {
@@ -117,7 +119,7 @@ mod tests {
             }
             Poll::Ready(meter.spent())
         });
-        let before_last = Metered::new(&meter, future).await;
+        let before_last = Metered::new(&meter, pin!(future)).await;
         assert!(before_last > Duration::ZERO);
         assert!(meter.spent() > before_last, "the last poll counts as well");
         let after = meter.spent();
@@ -138,7 +140,7 @@ mod tests {
             }
             Poll::Ready(())
         });
-        Metered::new(&meter, future).await;
+        Metered::new(&meter, pin!(future)).await;
         assert!(asked.is_sorted() && asked.iter().all(|spent| *spent > Duration::ZERO), "{asked:?}");
         assert!(meter.poll_by_thread.load(Ordering::Relaxed));
         assert!(meter.spent() >= *asked.last().unwrap());

@@ -150,7 +150,12 @@ impl Runtime {
                 manifest.kind.as_str()
             ),
         })?;
-        let plugin = Arc::new(Plugin { digest, manifest, pre });
+        let kind = manifest.kind.as_str();
+        let plugin = Plugin::new(digest, manifest, pre).map_err(|error| LoadError::Invalid {
+            label: source.label.clone(),
+            why: format!("its exports are not those of a {kind}: {error:#}"),
+        })?;
+        let plugin = Arc::new(plugin);
         shared.loaded().insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
     }
@@ -175,7 +180,7 @@ impl Runtime {
             door: self.shared.door.clone(),
             mailer: self.shared.mailer.clone(),
         };
-        generation.common.check(false).await?;
+        generation.common.check().await?;
         Ok(Arc::new(generation))
     }
 
@@ -192,7 +197,7 @@ impl Runtime {
         let limits = self.limits(manifest, spec.limits);
         let common = self.common((None, spec.number), spec.plugin, Live { settings, limits });
         let generation = RouterGeneration { name: spec.name, common };
-        generation.common.check(true).await?;
+        generation.common.check().await?;
         Ok(Arc::new(generation))
     }
 
