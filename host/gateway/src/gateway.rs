@@ -13,17 +13,19 @@ use fanfare_model::clock::{Clock, SystemClock};
 use fanfare_runtime::{Compiler, Concurrency, Limits, Runtime, RuntimeOptions};
 use fanfare_store::Store;
 use fanfare_store::embedded::{EmbeddedEngine, EmbeddedOptions};
+use fanfare_store::memory::MemoryEngine;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{Config, PluginRef, ProcessEnvironment};
 use crate::desk::Desk;
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
-use crate::registry::{Registry, SetupError};
+use crate::plugins::{self, Plugins};
+use crate::registry::SetupError;
 use crate::telemetry::Metrics;
 
 /// Claims whose time is over are swept this often, a bounded number at a time.
@@ -38,7 +40,7 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct Gateway {
     address: SocketAddr,
     config: Config,
-    registry: Registry,
+    plugins: Plugins,
     access: api::Access,
     desk: Desk,
     intake: Intake,
@@ -96,18 +98,20 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = open_store(&config, &clock).await?;
         let runtime = start_runtime(&config, compile, Arc::clone(&clock))?;
-        let registry = Registry::start(runtime, &config).await.map_err(StartError::Setup)?;
-        let metrics = Arc::new(Metrics::new(Some(registry.runtime())));
+        let options =
+            plugins::Options { runtime, store: store.clone(), environment: Arc::new(ProcessEnvironment) };
+        let plugins = Plugins::start(options, &config).await.map_err(StartError::Setup)?;
+        let metrics = Arc::new(Metrics::new(Some(plugins.runtime())));
         let dispatch = Dispatch::new(dispatch::Options {
             store: store.clone(),
-            setup: registry.subscribe(),
+            setup: plugins.subscribe(),
             metrics: Arc::clone(&metrics),
             slots_total: config.runtime.instances,
         });
         let intake = Intake::new(intake::Options {
             store: store.clone(),
             dispatch: dispatch.clone(),
-            setup: registry.subscribe(),
+            setup: plugins.subscribe(),
             in_flight_max: config.server.requests_in_flight_max,
             idempotency_window: config.store.idempotency_window,
         });
@@ -133,7 +137,7 @@ impl Gateway {
         Ok(Self {
             address,
             config,
-            registry,
+            plugins,
             access,
             desk,
             intake,
@@ -163,7 +167,7 @@ impl Gateway {
     /// # Errors
     /// Every section that can't serve; then nothing has changed.
     pub async fn reload(&mut self, config: Config) -> Result<Vec<&'static str>, Vec<SetupError>> {
-        self.registry.reload(&config).await?;
+        self.plugins.reload(config.clone()).await?;
         self.access.replace(Authenticator::new(&config.keys));
         let changed = self.config.needs_restart_for(&config);
         self.config = config;
@@ -182,9 +186,10 @@ impl Gateway {
         let left = self.dispatch.stop(self.config.server.shutdown_deadline).await;
         let _ = self.running.await;
         let _ = self.sweeping.await;
+        self.plugins.stop().await;
         let closed = self.desk.store().close().await;
         // Only now: the outcome of an attempt that is taken back must not count as one of its retries.
-        self.registry.runtime().stop(Duration::ZERO).await;
+        self.plugins.runtime().stop(Duration::ZERO).await;
         closed?;
         Ok(left)
     }
@@ -196,11 +201,25 @@ impl Gateway {
 /// [`StartError::Setup`] with every section that can't serve.
 pub async fn check(config: &Config, compile: CompileWith) -> Result<String, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let runtime = start_runtime(config, compile, clock)?;
-    let registry = Registry::start(runtime, config).await.map_err(StartError::Setup)?;
-    let setup = registry.subscribe().borrow().clone();
+    let runtime = start_runtime(config, compile, Arc::clone(&clock))?;
+    // Nothing of a check stays, and the store may be in use.
+    let store = Store::open(Arc::new(MemoryEngine::new()), clock).await?;
+    let mut config = config.clone();
+    let all = config.channels.len();
+    config.channels.retain(|_, section| !matches!(section.plugin, PluginRef::Installed(_)));
+    let skipped = all - config.channels.len();
+    let options = plugins::Options { runtime, store, environment: Arc::new(ProcessEnvironment) };
+    let plugins = Plugins::start(options, &config).await.map_err(StartError::Setup)?;
+    let setup = plugins.setup();
+    plugins.stop().await;
     let router = if setup.router.is_some() { "a router" } else { "no router" };
-    Ok(format!("{} channels, {router}, {} users", setup.channels.len(), setup.users.len()))
+    let mut said = format!("{} channels, {router}, {} users", setup.channels.len(), setup.users.len());
+    if skipped > 0 {
+        said.push_str(&format!(
+            "; {skipped} more use installed plugins, which only a start looks up in the store"
+        ));
+    }
+    Ok(said)
 }
 
 async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {

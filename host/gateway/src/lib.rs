@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod gateway;
 pub mod intake;
 mod plugin_cli;
+pub mod plugins;
 pub mod registry;
 mod serve;
 pub mod telemetry;

@@ -25,6 +25,7 @@ mod output;
 mod plugin;
 pub mod rehearsal;
 mod report;
+mod review;
 mod runtime;
 pub mod secrets;
 pub mod smtp;
@@ -44,6 +45,7 @@ pub use report::{
     AttemptInput, AttemptReport, CallEnd, Contact, Cut, Level, LogLine, Person, Plan, PlanTarget,
     RecipientInfo, RequestSummary, RouteReport, Usage,
 };
+pub use review::{Request, review};
 pub use runtime::{Runtime, Source};
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(crate) fn check_grants(
 }
 
 /// The origin of a URL, of which the path may hold a secret.
-fn origin(url: &str) -> Result<OriginPattern, String> {
+pub(crate) fn origin(url: &str) -> Result<OriginPattern, String> {
     let authority_at = url.find("://").map_or(0, |at| at + 3);
     let rest = url.get(authority_at..).unwrap_or_default();
     let end = rest.find(['/', '?', '#']).map_or(url.len(), |at| authority_at + at);
@@ -90,7 +90,7 @@ fn origin(url: &str) -> Result<OriginPattern, String> {
 
 /// The text with each `{settings.NAME}` replaced by the setting, or by its default in the schema; `None` when a setting
 /// is not there, because then nothing is asked for.
-fn filled(manifest: &Manifest, settings: &Map<String, Value>, text: &str) -> Option<String> {
+pub(crate) fn filled(manifest: &Manifest, settings: &Map<String, Value>, text: &str) -> Option<String> {
     let mut result = String::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("{settings.") {

@@ -48,8 +48,14 @@ pub(super) async fn status(State(api): State<Api>, request: Request) -> Result<R
     let refusal = store.refusal().map(|refusal| refusal.to_string());
     let setup = api.desk.dispatch().setup();
     let router = setup.router.as_ref().map(|router| {
-        let manifest = router.generation.plugin().manifest();
-        json!({ "plugin": format!("{} {}", manifest.name, manifest.version), "generation": router.generation.number() })
+        let halted = router.generation.as_ref().err();
+        json!({
+            "plugin": router.plugin,
+            "generation": router.number,
+            "state": if halted.is_some() { "suspended" } else { "serving" },
+            "code": halted.map(|halt| &halt.code),
+            "why": halted.map(|halt| &halt.message),
+        })
     });
     let view = json!({
         "ready": reasons.is_empty(),
@@ -85,16 +91,17 @@ async fn channels(api: &Api) -> Result<(BTreeMap<ChannelName, Value>, bool), Rea
     let mut views = BTreeMap::new();
     for name in names {
         let waiting = waiting(api, store, &name).await?;
-        let generation = setup.channels.get(&name).map(|channel| &channel.generation);
-        let plugin = generation.map(|generation| {
-            let manifest = generation.plugin().manifest();
-            format!("{} {}", manifest.name, manifest.version)
-        });
+        let channel = setup.channels.get(&name);
         let view = json!({
             "channel": name.as_str(),
-            "state": if dispatch.is_parked(&name) { "parked" } else { "serving" },
-            "plugin": plugin,
-            "generation": generation.map(|generation| generation.number()),
+            "state": match channel {
+                Some(channel) => channel.word(),
+                None if dispatch.is_parked(&name) => "parked",
+                None => "serving",
+            },
+            "why": channel.and_then(|channel| channel.why()),
+            "plugin": channel.map(|channel| &channel.plugin),
+            "generation": channel.map(|channel| channel.generation),
             "queued": waiting.queued,
             "sending": running.get(&name).copied().unwrap_or(0),
             "retrying": waiting.retrying,

@@ -30,7 +30,9 @@ async fn status(client: &Client, screen: Screen) -> Result<Finding, ClientError>
     let status = client.get(&["api", "v1", "admin", "status"]).send().await?.body;
     screen.show(&status, || shown(&status, client.url().as_str()));
     let ready = status.get("ready").and_then(Value::as_bool) == Some(true);
-    let parked = list(&status, "/channels").iter().any(|channel| text(channel, "/state") != "serving");
+    // A candidate on trial is no bad news.
+    let serves = |channel: &Value| matches!(text(channel, "/state").as_str(), "serving" | "canary");
+    let parked = !list(&status, "/channels").iter().all(serves);
     Ok(if ready && !parked { Finding::Good } else { Finding::Bad })
 }
 
@@ -70,6 +72,12 @@ fn shown(status: &Value, url: &str) -> String {
         table.row([name, state, plugin, queued, sending, retrying, scheduled, dead, delivered]);
     }
     out.push_str(&table.to_string());
+    for channel in list(status, "/channels") {
+        let why = text(channel, "/why");
+        if !why.is_empty() {
+            out.push_str(&format!("\n{}: {why}\n", text(channel, "/channel")));
+        }
+    }
     if is("/dead_capped") {
         out.push_str("\nthere are more dead letters than were counted: the latest 10,000 were\n");
     }

@@ -17,6 +17,13 @@ use super::settings::settings;
 /// Attempts under way at once on a channel that says nothing.
 const CONCURRENCY: usize = 64;
 
+/// Traps in a row that suspend a channel which says nothing: more than one delivery that a plugin trips over has
+/// attempts, so that it can't stop the others.
+const SUSPEND_AFTER: u32 = 5;
+
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_AFTER_LEAST: Duration = Duration::from_millis(10);
+
 /// The runtime's ceilings for one attempt: a section can only go below them. (DESIGN, "Limits".)
 const MEMORY_MIB_MAX: u64 = 64;
 const CPU_MS: std::ops::RangeInclusive<u64> = 10..=500;
@@ -43,9 +50,13 @@ pub struct ChannelConfig {
     pub concurrency: usize,
     /// Who is told when a delivery goes dead; a channel of this configuration, never this one.
     pub alert_channel: Option<ChannelName>,
-    /// Equal for equal plugin references, settings, names of secrets, and grants: with another one it is another
-    /// generation. The values of secrets and the limits are not in it: they change without one.
-    pub fingerprint: String,
+    /// Traps in a row that suspend it.
+    pub suspend_after: u32,
+    /// How long it is suspended before the first probe; each probe that fails doubles it.
+    pub probe_after: Duration,
+    /// Equal for equal plugins, settings, grants and references of secrets: with another one it is another generation.
+    /// Values of secrets, limits and retries change without one.
+    pub fingerprint: Digest,
 }
 
 /// What a channel is granted; the default is nothing. The runtime knows their grammar.
@@ -135,6 +146,8 @@ fn channel(
         }
         Some(other)
     });
+    let suspend_after = section.take("suspend_after").and_then(|entry| entry.integer(1..=1_000));
+    let probe_after = section.take("probe_after").and_then(|entry| entry.duration(PROBE_AFTER_LEAST..=DAY));
     section.finish();
     let mut config = ChannelConfig {
         plugin: plugin?,
@@ -145,7 +158,9 @@ fn channel(
         retry,
         concurrency: concurrency.unwrap_or(CONCURRENCY),
         alert_channel,
-        fingerprint: String::new(),
+        suspend_after: suspend_after.and_then(|n| u32::try_from(n).ok()).unwrap_or(SUSPEND_AFTER),
+        probe_after: probe_after.unwrap_or(PROBE_AFTER),
+        fingerprint: Digest::of(b""),
     };
     config.fingerprint = fingerprint(&config);
     Some(config)
@@ -197,13 +212,15 @@ fn retry(section: Option<Section<'_>>, plugin: Option<&PluginRef>) -> RetryPolic
     policy
 }
 
-fn fingerprint(config: &ChannelConfig) -> String {
+fn fingerprint(config: &ChannelConfig) -> Digest {
     let GrantsConfig { http, smtp, allow_private } = &config.grants;
+    let secrets: Map<String, Json> =
+        config.secrets.iter().map(|(name, secret)| (name.clone(), secret.reference().into())).collect();
     let all = json!({
         "plugin": config.plugin.to_string(),
         "settings": config.settings,
-        "secrets": config.secrets.keys().collect::<Vec<_>>(),
+        "secrets": secrets,
         "grants": { "http": http, "smtp": smtp, "allow_private": allow_private },
     });
-    Digest::of(all.to_string().as_bytes()).to_string()
+    Digest::of(all.to_string().as_bytes())
 }

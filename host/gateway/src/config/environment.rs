@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 /// Variables by name.
-pub trait Environment {
+pub trait Environment: Send + Sync {
     /// The value of one.
     fn get(&self, name: &str) -> Option<OsString>;
 

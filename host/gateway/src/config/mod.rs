@@ -31,7 +31,7 @@ pub use self::error::{ConfigError, ConfigErrors, Place};
 pub use self::keys::{BadScope, KeyConfig, Scope};
 pub use self::plugin::PluginRef;
 pub use self::routers::RouterConfig;
-pub use self::secrets::SecretText;
+pub use self::secrets::{BadSecret, SecretText, resolve_secret};
 pub use self::server::{LogConfig, LogFormat, RuntimeConfig, ServerConfig, StoreConfig};
 pub use self::users::{ContactConfig, UserConfig};
 
@@ -113,6 +113,12 @@ impl Config {
         faults.into_result()?;
         config.source = path.map(Path::to_path_buf);
         Ok(config)
+    }
+
+    /// Where relative paths begin: the folder of the file, or the working directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.source.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
     }
 
     /// Where a section stands, such as `channels.ops-hook.grants`, or the nearest one around it.

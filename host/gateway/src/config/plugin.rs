@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fanfare_model::digest::Digest;
 use fanfare_model::retry::RetryPolicy;
 
 use super::read::section::Section;
@@ -15,6 +16,8 @@ pub enum PluginRef {
     Embedded(String),
     /// The file of a component.
     File(PathBuf),
+    /// One that is installed in the store.
+    Installed(Digest),
 }
 
 impl fmt::Display for PluginRef {
@@ -22,13 +25,28 @@ impl fmt::Display for PluginRef {
         match self {
             Self::Embedded(name) => f.write_str(name),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Installed(digest) => write!(f, "{INSTALLED}{digest}"),
         }
     }
 }
 
-/// What has a slash or ends in `.wasm` is a path, which begins in `folder` when it is relative.
+/// Begins the digest of an installed plugin.
+const INSTALLED: &str = "sha256:";
+
+/// What has a slash or ends in `.wasm` is a path, which begins in `folder` when it is relative; `sha256:` and a digest
+/// is an installed plugin.
 pub(super) fn plugin(section: &mut Section<'_>, example: &str, folder: &Path) -> Option<PluginRef> {
-    let text = section.require("plugin", example)?.word()?.to_owned();
+    let entry = section.require("plugin", example)?;
+    let text = entry.word()?.to_owned();
+    if let Some(digest) = text.strip_prefix(INSTALLED) {
+        return match digest.parse() {
+            Ok(digest) => Some(PluginRef::Installed(digest)),
+            Err(error) => {
+                entry.wrong(error, "take the digest from `fanfare plugin list`");
+                None
+            }
+        };
+    }
     let is_path = text.contains(['/', std::path::MAIN_SEPARATOR]) || text.ends_with(".wasm");
     Some(if is_path { PluginRef::File(folder.join(text)) } else { PluginRef::Embedded(text) })
 }
@@ -40,6 +58,6 @@ pub(super) fn retry_default(plugin: &PluginRef) -> RetryPolicy {
         PluginRef::Embedded(name) if name == "coolsms" => {
             RetryPolicy { max_delay: Duration::from_secs(30), ..RetryPolicy::default() }
         }
-        PluginRef::Embedded(_) | PluginRef::File(_) => RetryPolicy::default(),
+        PluginRef::Embedded(_) | PluginRef::File(_) | PluginRef::Installed(_) => RetryPolicy::default(),
     }
 }

@@ -28,7 +28,7 @@ pub struct RouterConfig {
     /// A decision that takes longer is made again later, after the notification was accepted.
     pub deadline: Duration,
     /// Equal for equal plugin references and settings: with another one it is another generation.
-    pub fingerprint: String,
+    pub fingerprint: Digest,
 }
 
 pub(super) fn router(section: Option<Section<'_>>, folder: &Path) -> Option<RouterConfig> {
@@ -51,7 +51,7 @@ fn default(mut section: Section<'_>, folder: &Path) -> Option<RouterConfig> {
     section.finish();
     let plugin = plugin?;
     let all = json!({ "plugin": plugin.to_string(), "settings": settings });
-    let fingerprint = Digest::of(all.to_string().as_bytes()).to_string();
+    let fingerprint = Digest::of(all.to_string().as_bytes());
     Some(RouterConfig {
         name: DEFAULT.to_owned(),
         plugin,

@@ -13,27 +13,41 @@ use super::read::section::{Entry, Section};
 
 const SECRET_BYTES_MAX: usize = 64 * 1_024;
 
-/// A secret's text; it has no `Display`, and `Debug` does not show it.
+/// A secret's text and the reference that leads to it; it has no `Display`, and `Debug` does not show the text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(String);
+pub struct SecretText {
+    text: String,
+    reference: String,
+}
 
 impl SecretText {
-    /// Wraps a text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
     /// The text itself.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
+
+    /// Where it stands, such as `env:TOKEN`.
+    #[must_use]
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+}
+
+/// A reference that leads to no secret: what is wrong, and what to do. It does not quote the reference, which may be
+/// the secret itself.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{wrong}; {remedy}")]
+pub struct BadSecret {
+    /// What is wrong.
+    pub wrong: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(redacted)")
+        write!(f, "SecretText({}, redacted)", self.reference)
     }
 }
 
@@ -60,55 +74,70 @@ pub(super) fn secrets(section: Option<Section<'_>>, sources: Sources<'_>) -> BTr
 }
 
 fn resolve(entry: &Entry<'_>, sources: Sources<'_>) -> Option<SecretText> {
-    let reference = entry.text()?;
+    match resolve_secret(entry.text()?, sources.folder, sources.environment) {
+        Ok(secret) => Some(secret),
+        Err(BadSecret { wrong, remedy }) => {
+            entry.wrong(wrong, remedy);
+            None
+        }
+    }
+}
+
+/// The secret that a reference leads to; relative paths begin in `folder`.
+///
+/// # Errors
+/// [`BadSecret`].
+pub fn resolve_secret(
+    reference: &str,
+    folder: &Path,
+    environment: &dyn Environment,
+) -> Result<SecretText, BadSecret> {
     let text = if let Some(name) = reference.strip_prefix("env:") {
-        from_variable(entry, name, sources.environment)?
+        from_variable(name, environment)?
     } else if let Some(path) = reference.strip_prefix("file:") {
-        from_file(entry, &sources.folder.join(path))?
+        from_file(&folder.join(path))?
     } else {
         let remedy = r#"write "env:NAME" for a variable of the environment or "file:/path" for a file"#;
-        entry.wrong("is not a reference to a secret; the secret itself never stands here", remedy);
-        return None;
+        return bad("is not a reference to a secret; the secret itself never stands here", remedy);
     };
     if text.is_empty() {
-        entry.wrong("leads to an empty secret", "put the secret there");
-        return None;
+        return bad("leads to an empty secret", "put the secret there");
     }
-    Some(SecretText(text))
+    Ok(SecretText { text, reference: reference.to_owned() })
 }
 
-fn from_variable(entry: &Entry<'_>, name: &str, environment: &dyn Environment) -> Option<String> {
+fn bad<T>(wrong: impl Into<String>, remedy: impl Into<String>) -> Result<T, BadSecret> {
+    Err(BadSecret { wrong: wrong.into(), remedy: remedy.into() })
+}
+
+fn from_variable(name: &str, environment: &dyn Environment) -> Result<String, BadSecret> {
     let Some(value) = environment.get(name) else {
         let remedy = format!("set {name} where the gateway is started, or correct the name");
-        entry.wrong(format!("the environment has no variable {name:?}"), remedy);
-        return None;
+        return bad(format!("the environment has no variable {name:?}"), remedy);
     };
-    let text = value.into_string().ok().filter(|text| text.len() <= SECRET_BYTES_MAX);
-    if text.is_none() {
-        entry.wrong(
+    match value.into_string().ok().filter(|text| text.len() <= SECRET_BYTES_MAX) {
+        Some(text) => Ok(text),
+        None => bad(
             format!("the value of {name} is no UTF-8 text of 64 KiB at most"),
             "set it to the secret's text",
-        );
+        ),
     }
-    text
 }
 
-fn from_file(entry: &Entry<'_>, path: &Path) -> Option<String> {
+fn from_file(path: &Path) -> Result<String, BadSecret> {
     let bytes = match read_bounded(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             let remedy = "make the file readable for the gateway, or correct the path";
-            entry.wrong(format!("{} can't be read: {error}", path.display()), remedy);
-            return None;
+            return bad(format!("{} can't be read: {error}", path.display()), remedy);
         }
     };
     let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= SECRET_BYTES_MAX);
     let Some(mut text) = text else {
-        entry.wrong(
+        return bad(
             format!("{} is no UTF-8 text of 64 KiB at most", path.display()),
             "put the secret's text there",
         );
-        return None;
     };
     // Editors and `echo` end a file with a line break that is not part of the secret; only one is taken off.
     if text.ends_with('\n') {
@@ -117,7 +146,7 @@ fn from_file(entry: &Entry<'_>, path: &Path) -> Option<String> {
             text.pop();
         }
     }
-    Some(text)
+    Ok(text)
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -19,7 +19,7 @@ use super::job::Hot;
 use super::lane::Health;
 use super::{Dispatch, alert, is_current};
 use crate::intake::routing;
-use crate::registry::{Channel, Setup};
+use crate::registry::{Channel, Lineup, Made, Setup, State};
 use crate::telemetry::AttemptFacts;
 
 /// What an attempt begins with.
@@ -44,12 +44,16 @@ pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaph
     let setup = dispatch.shared.options.setup.borrow().clone();
     if picked.lane.is_router() {
         route(dispatch, &setup, &picked, ready).await;
-    } else if let Some(channel) = setup.channels.get(&picked.lane) {
-        send(dispatch, channel, &picked, ready).await;
+    } else if let Some((channel, lineup)) = open(&setup, &picked) {
+        send(dispatch, channel, lineup, &picked, ready).await;
     } else {
-        // The channel went away after the job was picked: its lane is parked now.
-        dispatch.shared.give_back(&picked, Health::Unknown);
-        dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
+        // The channel stopped or went away after the job was picked.
+        dispatch.shared.leave(&picked);
+        if !Arc::ptr_eq(&setup, &*dispatch.shared.options.setup.borrow()) {
+            // And may be back already: then its lane goes on.
+            dispatch.serve_setup();
+        }
+        dispatch.shared.stirred.notify_one();
     }
     drop(permit);
 }
@@ -97,17 +101,32 @@ async fn load(dispatch: &Dispatch, picked: &Picked) -> Option<Hot> {
     }
 }
 
-async fn send(dispatch: &Dispatch, channel: &Channel, picked: &Picked, ready: Ready) {
+/// The channel and what makes its attempts, if one may begin.
+fn open<'a>(setup: &'a Setup, picked: &Picked) -> Option<(&'a Channel, &'a Lineup)> {
+    let channel = setup.channels.get(&picked.lane)?;
+    match &channel.state {
+        State::Open(lineup) if channel.vigil.admits() => Some((channel, lineup)),
+        State::Open(_) | State::Halted(_) => None,
+    }
+}
+
+async fn send(dispatch: &Dispatch, channel: &Channel, lineup: &Lineup, picked: &Picked, ready: Ready) {
     let Ready { hot, delivery } = ready;
     let clock = Arc::clone(dispatch.shared.clock());
     let started_at = clock.now();
     let input = input(dispatch, &hot.notification, &delivery);
-    let report = channel.generation.send(input).await;
+    let Made { report, generation, fell_back } = lineup.attempt(&channel.vigil, input).await;
+    if let Some((candidate, fault)) = fell_back {
+        tracing::warn!(
+            delivery = %delivery.id, channel = %picked.lane, candidate, code = %fault.code, message = fault.message,
+            "the candidate failed; the generation that serves was tried"
+        );
+    }
     let outcome = &report.outcome;
     let settlement = Settlement {
         started_at,
         took: report.usage.wall,
-        generation: channel.generation.number(),
+        generation,
         outcome,
         policy: &channel.retry,
         now: clock.now(),
@@ -208,7 +227,7 @@ async fn route(dispatch: &Dispatch, setup: &Setup, picked: &Picked, ready: Ready
     let settlement = Settlement {
         started_at,
         took: clock.elapsed().saturating_sub(began),
-        generation: setup.router.as_ref().map_or(0, |router| router.generation.number()),
+        generation: setup.router.as_ref().map_or(0, |router| router.number),
         outcome: &outcome,
         policy: &RetryPolicy::default(),
         now,

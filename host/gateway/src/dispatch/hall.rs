@@ -44,7 +44,7 @@ pub struct LaneDepth {
     pub waiting: usize,
     /// Attempts under way.
     pub running: usize,
-    /// Whether the channel is not there.
+    /// Whether the channel is stopped or not there.
     pub parked: bool,
 }
 
@@ -71,7 +71,12 @@ impl Hall {
         self.slots = slots;
     }
 
-    /// Whether the lane's channel is not there.
+    /// Parks a lane until channels are served anew.
+    pub(super) fn hold(&mut self, lane: &ChannelName) {
+        self.slots.remove(lane);
+    }
+
+    /// Whether the lane's channel is stopped or not there.
     pub(super) fn is_parked(&self, lane: &ChannelName) -> bool {
         !self.slots.contains_key(lane)
     }

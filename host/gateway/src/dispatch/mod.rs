@@ -105,7 +105,7 @@ impl Dispatch {
         let mut hall = self.shared.hall();
         for lane in lanes {
             if hall.is_parked(&lane) {
-                tracing::warn!(channel = %lane, "deliveries are parked: their channel is not configured");
+                tracing::warn!(channel = %lane, "deliveries are parked: their channel is stopped or not configured");
             }
             hall.lane(&lane);
         }
@@ -164,7 +164,7 @@ impl Dispatch {
         self.shared.hall().is_running(delivery)
     }
 
-    /// Whether the delivery waits for a channel that is not there.
+    /// Whether the delivery waits for a channel that is stopped or not there.
     #[must_use]
     pub fn is_parked(&self, channel: &ChannelName) -> bool {
         self.shared.hall().is_parked(channel)
@@ -195,7 +195,8 @@ impl Dispatch {
 
     fn serve_setup(&self) {
         let setup = self.shared.options.setup.borrow().clone();
-        let channels = setup.channels.iter().map(|(name, channel)| (name.clone(), channel.slots));
+        let channels =
+            setup.channels.iter().filter_map(|(name, channel)| Some((name.clone(), channel.open_slots()?)));
         let mut slots: HashMap<ChannelName, usize> = channels.collect();
         slots.insert(ChannelName::router(), ROUTER_SLOTS);
         self.shared.hall().serve(slots);
@@ -271,6 +272,16 @@ impl Shared {
 
     fn forget(&self, lane: &ChannelName, delivery: DeliveryId) {
         self.hall().forget(lane, delivery);
+    }
+
+    /// Leaves a job that was picked on disk: its channel stopped meanwhile. The lane is parked, so that it reads
+    /// everything again when it goes on.
+    fn leave(&self, picked: &Picked) {
+        let now = self.now();
+        let mut hall = self.hall();
+        hall.finish(picked, lane::Health::Unknown, now);
+        hall.forget(&picked.lane, picked.job.entry.delivery);
+        hall.hold(&picked.lane);
     }
 }
 

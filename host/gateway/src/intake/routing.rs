@@ -36,7 +36,10 @@ pub async fn route(setup: &Setup, notification: &Arc<Notification>, now: Timesta
         return Ok(Routed { planned: Vec::new(), detail });
     };
     let people = people(setup, notification)?;
-    let asked = router.generation.route(Arc::clone(notification), people, now);
+    let generation = router.generation.as_ref().map_err(|halt| {
+        Fault::new(code::ROUTE_FAILED, format!("the router is suspended: {} ({})", halt.message, halt.code))
+    })?;
+    let asked = generation.route(Arc::clone(notification), people, now);
     let plan = tokio::time::timeout(router.deadline, asked).await.map_err(|_| {
         Fault::new(code::PLUGIN_TIMEOUT, format!("the router took longer than {:?}", router.deadline))
     })??;

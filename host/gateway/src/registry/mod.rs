@@ -1,9 +1,10 @@
 //! The registry: which channels, router and users serve now, as one immutable value behind one pointer.
 //!
-//! A [`Setup`] is built whole from a configuration, or not at all: any error leaves the one that serves. A channel
-//! whose section did not change keeps its generation.
+//! A [`Setup`] is replaced whole. Attempts under way keep the channel that they began with, and so end on their own
+//! generation. Who replaces it is [`crate::plugins`]; nothing here decides, reads a file or touches the store.
 
-mod build;
+mod lineup;
+mod vigil;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use std::time::Duration;
 
 use fanfare_model::name::{ChannelName, UserId};
 use fanfare_model::retry::RetryPolicy;
-use fanfare_runtime::{ChannelGeneration, RouterGeneration, Runtime};
-use tokio::sync::watch;
+use fanfare_model::time::Timestamp;
+use fanfare_runtime::RouterGeneration;
 
-use crate::config::Config;
+pub use self::lineup::{Lineup, Made, Trial};
+pub use self::vigil::{Seen, Signals, Vigil};
 
 /// Everything that serves, at one moment.
 #[derive(Debug, Default)]
@@ -27,28 +29,113 @@ pub struct Setup {
     pub users: BTreeMap<UserId, User>,
 }
 
-/// A channel that serves.
+/// A configured channel.
 #[derive(Debug)]
 pub struct Channel {
-    /// Plugin, settings and grants.
-    pub generation: Arc<ChannelGeneration>,
+    /// Whether it makes attempts, and by what.
+    pub state: State,
+    /// The number of the generation that serves, or would.
+    pub generation: u64,
+    /// Its plugin's name and version.
+    pub plugin: String,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Attempts that may be under way at once.
     pub slots: usize,
     /// Who is told when a delivery of this channel goes dead.
     pub alert_channel: Option<ChannelName>,
-    fingerprint: String,
+    /// Watches what its attempts come to.
+    pub vigil: Arc<Vigil>,
 }
 
-/// The router that serves.
+/// Whether a channel makes attempts.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// By these generations.
+    Open(Lineup),
+    /// Not now: its deliveries are parked.
+    Halted(Halt),
+}
+
+/// Why a channel makes no attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// A person stopped it.
+    Paused {
+        /// Since when.
+        at: Timestamp,
+        /// Who.
+        by: String,
+    },
+    /// The gateway stopped it.
+    Suspended {
+        /// Since when.
+        at: Timestamp,
+        /// The stable code.
+        code: String,
+        /// Why, as a sentence.
+        message: String,
+        /// Probes that failed.
+        probes: u32,
+        /// When the next probe begins, by the wall clock.
+        probe_at: Timestamp,
+    },
+}
+
+impl Channel {
+    /// Attempts that may begin at once now: none while it is halted, one while it is probed.
+    #[must_use]
+    pub fn open_slots(&self) -> Option<usize> {
+        match &self.state {
+            State::Halted(_) => None,
+            State::Open(_) if self.vigil.is_probe() => Some(1),
+            State::Open(_) => Some(self.slots),
+        }
+    }
+
+    /// Why it makes no attempts, as a sentence.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        match &self.state {
+            State::Open(_) => None,
+            State::Halted(Halt::Paused { by, .. }) => Some(format!("paused by {by}")),
+            State::Halted(Halt::Suspended { code, message, .. }) => Some(format!("{message} ({code})")),
+        }
+    }
+
+    /// Its state as a word: `serving`, `canary`, `probing`, `paused` or `suspended`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            State::Halted(Halt::Paused { .. }) => "paused",
+            State::Halted(Halt::Suspended { .. }) => "suspended",
+            State::Open(_) if self.vigil.is_probe() => "probing",
+            State::Open(lineup) if lineup.trial.is_some() => "canary",
+            State::Open(_) => "serving",
+        }
+    }
+}
+
+/// The configured router.
 #[derive(Debug)]
 pub struct Router {
-    /// Plugin and settings.
-    pub generation: Arc<RouterGeneration>,
+    /// Plugin and settings; the reason why it can't route, where it could before and can't now.
+    pub generation: Result<Arc<RouterGeneration>, RouterHalt>,
+    /// The generation's number.
+    pub number: u64,
+    /// Its plugin's name and version.
+    pub plugin: String,
     /// How long a decision may take.
     pub deadline: Duration,
-    fingerprint: String,
+}
+
+/// Why the router can't route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterHalt {
+    /// The stable code.
+    pub code: String,
+    /// Why, as a sentence.
+    pub message: String,
 }
 
 /// Someone who receives.
@@ -84,48 +171,4 @@ pub struct SetupError {
     pub code: String,
     /// What is wrong, and what to do.
     pub message: String,
-}
-
-/// Holds the setup that serves, and replaces it.
-#[derive(Debug)]
-pub struct Registry {
-    runtime: Runtime,
-    setup: watch::Sender<Arc<Setup>>,
-}
-
-impl Registry {
-    /// Loads everything that `config` names, and begins to serve it.
-    ///
-    /// # Errors
-    /// Every section that can't serve.
-    pub async fn start(runtime: Runtime, config: &Config) -> Result<Self, Vec<SetupError>> {
-        let (setup, _) = build::setup(&runtime, config, &Setup::default()).await?;
-        let (setup, _) = watch::channel(Arc::new(setup));
-        Ok(Self { runtime, setup })
-    }
-
-    /// Serves what `config` names in place of what serves now; attempts under way end on their own generation.
-    ///
-    /// # Errors
-    /// Every section that can't serve; then nothing has changed.
-    pub async fn reload(&self, config: &Config) -> Result<(), Vec<SetupError>> {
-        let current = self.setup.borrow().clone();
-        let (setup, renewals) = build::setup(&self.runtime, config, &current).await?;
-        // Only now, when nothing can fail any more.
-        renewals.into_iter().for_each(fanfare_runtime::Renewal::apply);
-        self.setup.send_replace(Arc::new(setup));
-        Ok(())
-    }
-
-    /// The runtime that its generations belong to.
-    #[must_use]
-    pub fn runtime(&self) -> &Runtime {
-        &self.runtime
-    }
-
-    /// What serves, and a way to learn of changes.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Setup>> {
-        self.setup.subscribe()
-    }
 }

@@ -91,29 +91,50 @@ fn keys_open_other_addresses_than_loopback() {
 }
 
 #[test]
-fn a_generation_is_new_when_plugin_settings_secrets_grants_or_limits_change() {
-    let secret = |value: &str| {
-        let text = format!("{HOOK}secrets = {{ s = \"env:S\" }}");
-        read_with(&text, &variables(&[("S", value)])).unwrap().channels["hook"].fingerprint.clone()
+fn a_generation_is_new_when_plugin_settings_references_of_secrets_or_grants_change() {
+    let secret = |reference: &str, value: &str| {
+        let text = format!("{HOOK}secrets = {{ s = \"env:{reference}\" }}");
+        read_with(&text, &variables(&[("S", value), ("T", value)])).unwrap().channels["hook"].fingerprint
     };
-    let of = |lines: &str| hook(lines).channels["hook"].fingerprint.clone();
+    let of = |lines: &str| hook(lines).channels["hook"].fingerprint;
     let plain = of("");
-    for same in
-        ["# a comment", "concurrency = 2", "retry = { max_retries = 1 }", "settings = {}", "grants.http = []"]
-    {
+    for same in [
+        "# a comment",
+        "concurrency = 2",
+        "retry = { max_retries = 1 }",
+        "settings = {}",
+        "grants.http = []",
+        "limits.cpu_ms = 20",
+        "suspend_after = 9",
+    ] {
         assert_eq!(of(same), plain, "{same}");
     }
-    for other in [
-        "settings.a = 1",
-        "grants.http = [\"https://a.org\"]",
-        "grants.allow_private = true",
-        "limits.cpu_ms = 20",
-    ] {
+    for other in ["settings.a = 1", "grants.http = [\"https://a.org\"]", "grants.allow_private = true"] {
         assert_ne!(of(other), plain, "{other}");
     }
-    assert_eq!(secret("one"), secret("one"));
-    assert_ne!(secret("one"), secret("two"));
+    assert_eq!(secret("S", "one"), secret("S", "two"), "a secret is rotated without a new generation");
+    assert_ne!(secret("S", "one"), secret("T", "one"));
     assert_ne!(read("[channels.hook]\nplugin = \"slack\"").channels["hook"].fingerprint, plain);
+}
+
+#[test]
+fn when_a_channel_is_suspended_and_probed_can_be_said_within_bounds() {
+    let channel = |lines: &str| hook(lines).channels["hook"].clone();
+    assert_eq!((channel("").suspend_after, channel("").probe_after), (5, Duration::from_secs(30)));
+    let said = channel("suspend_after = 2\nprobe_after = \"50ms\"");
+    assert_eq!((said.suspend_after, said.probe_after), (2, Duration::from_millis(50)));
+    for bad in ["suspend_after = 0", "suspend_after = 1001", "probe_after = \"1ms\"", "probe_after = \"2d\""]
+    {
+        assert!(told(&format!("{HOOK}{bad}")).contains("must be"), "{bad}");
+    }
+}
+
+#[test]
+fn an_installed_plugin_is_named_by_its_digest() {
+    let digest = "ab".repeat(32);
+    let config = read(&format!("[channels.hook]\nplugin = \"sha256:{digest}\""));
+    assert_eq!(config.channels["hook"].plugin, PluginRef::Installed(digest.parse().unwrap()));
+    assert!(told("[channels.hook]\nplugin = \"sha256:ab\"").contains("fanfare plugin list"));
 }
 
 #[test]

@@ -1,0 +1,339 @@
+//! Plugins while the gateway runs: installed, reviewed, activated, tried, rolled back, suspended; and what is told of them.
+//!
+//! One task, the keeper, owns what each channel uses. This handle loads and compiles before it asks the keeper, so that a
+//! large component keeps no other channel waiting, and reads what it tells from the store and from what is published.
+
+mod acts;
+mod error;
+mod judge;
+mod keeper;
+mod kept;
+mod sections;
+mod shelf;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanfare_model::clock::Clock;
+use fanfare_model::digest::Digest;
+use fanfare_model::name::ChannelName;
+use fanfare_runtime::Runtime;
+use fanfare_store::Store;
+use fanfare_store::plugins::{AuditEntry, Component, Generation, Slot, Use};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use self::acts::{Activation, Review, Trial};
+pub use self::error::{ActError, Refused};
+use self::keeper::{ACTS_MAX, Act, Keeper, Order};
+use self::shelf::Shelf;
+use crate::config::{Config, Environment};
+use crate::registry::{Setup, SetupError, Signals};
+
+/// Generations that are shown of a channel.
+const SHOWN: usize = 20;
+
+/// What plugins need.
+pub struct Options {
+    /// Loads and stages.
+    pub runtime: Runtime,
+    /// Keeps components, generations and the audit.
+    pub store: Store,
+    /// Where secrets are looked up.
+    pub environment: Arc<dyn Environment>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").finish_non_exhaustive()
+    }
+}
+
+/// A handle on plugins and channels; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Plugins {
+    shelf: Shelf,
+    setup: watch::Receiver<Arc<Setup>>,
+    orders: Arc<Mutex<Option<mpsc::Sender<Order>>>>,
+    keeper: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// A channel as the store knows it.
+#[derive(Clone, Debug)]
+pub struct ChannelRecord {
+    /// What it uses.
+    pub usage: Use,
+    /// Its generations, the newest first, and no more than are shown.
+    pub generations: Vec<Generation>,
+}
+
+impl ChannelRecord {
+    /// A generation, if it is among those that are shown.
+    #[must_use]
+    pub fn generation(&self, number: u64) -> Option<&Generation> {
+        self.generations.iter().find(|generation| generation.number == number)
+    }
+}
+
+impl Plugins {
+    /// Serves what `config` names, and what was activated since.
+    ///
+    /// # Errors
+    /// Every section that can't serve.
+    pub async fn start(options: Options, config: &Config) -> Result<Self, Vec<SetupError>> {
+        let Options { runtime, store, environment } = options;
+        let clock = Arc::clone(store.clock());
+        let shelf = Shelf { runtime, store: store.plugins(), clock };
+        match shelf.store.sweep_components().await {
+            Ok(0) => {}
+            Ok(swept) => tracing::info!(swept, "installations that were cut off are cleared away"),
+            Err(error) => {
+                tracing::warn!(error = %error, "installations that were cut off were not cleared away");
+            }
+        }
+        if let Err(error) = shelf.store.prune_audit().await {
+            tracing::warn!(error = %error, "old audit entries were not cleared away");
+        }
+        let (sender, setup) = watch::channel(Arc::default());
+        let mut keeper = Keeper {
+            shelf: shelf.clone(),
+            environment,
+            config: config.clone(),
+            channels: std::collections::BTreeMap::new(),
+            router: None,
+            signals: Arc::new(Signals::default()),
+            setup: sender,
+        };
+        keeper.reload(config.clone()).await?;
+        let (orders, waiting) = mpsc::channel(ACTS_MAX);
+        let keeper = tokio::spawn(keeper.run(waiting));
+        Ok(Self {
+            shelf,
+            setup,
+            orders: Arc::new(Mutex::new(Some(orders))),
+            keeper: Arc::new(Mutex::new(Some(keeper))),
+        })
+    }
+
+    /// Takes no more orders, and writes what is known of candidates.
+    pub async fn stop(&self) {
+        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            let _ = keeper.await;
+        }
+    }
+
+    /// What serves, and a way to learn of changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Setup>> {
+        self.setup.clone()
+    }
+
+    /// What serves now.
+    #[must_use]
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.borrow().clone()
+    }
+
+    /// The runtime, for what it counts.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.shelf.runtime
+    }
+
+    /// Serves `config` in place of what serves now.
+    ///
+    /// # Errors
+    /// Every section that can't serve; then nothing has changed.
+    pub async fn reload(&self, config: Config) -> Result<(), Vec<SetupError>> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.ask(Order::Reload(Box::new(config), answer)).await;
+        let stopping = || {
+            vec![SetupError {
+                place: "(the gateway)".to_owned(),
+                section: "channels".to_owned(),
+                code: "server.shutting-down".to_owned(),
+                message: "the gateway is stopping".to_owned(),
+            }]
+        };
+        asked.map_err(|_| stopping())?;
+        answered.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Installs a component.
+    ///
+    /// # Errors
+    /// When it is no plugin that this host can serve, or the store fails.
+    pub async fn install(&self, bytes: Vec<u8>, by: &str) -> Result<(Component, bool), ActError> {
+        let (component, new) = self.shelf.install(bytes, by).await?;
+        if new {
+            tracing::info!(
+                plugin = component.name,
+                digest = component.digest.short(),
+                by,
+                "plugin installed"
+            );
+        }
+        Ok((component, new))
+    }
+
+    /// Takes an installed component away.
+    ///
+    /// # Errors
+    /// When it is not installed, or somebody needs it.
+    pub async fn remove(&self, name: &str, by: &str) -> Result<Digest, ActError> {
+        let digest = self.shelf.find(name).await?;
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Remove(digest, by.to_owned(), answer)).await?;
+        answered.await.unwrap_or(Err(ActError::Stopping))?;
+        Ok(digest)
+    }
+
+    /// An activation of the plugin that `name` means, loaded and compiled.
+    ///
+    /// # Errors
+    /// When there is no such plugin, or it can't be loaded.
+    pub async fn activation(&self, name: &str) -> Result<Activation, ActError> {
+        let digest = self.shelf.find(name).await?;
+        let found = self.shelf.found(digest).await.map_err(ActError::Refused)?;
+        Ok(Activation { found, settings: None, secrets: None, grants: None, canary: None, approve: false })
+    }
+
+    /// What an activation would come to, without doing it.
+    ///
+    /// # Errors
+    /// When there is no such channel, or the grants can't be read.
+    pub async fn review(&self, name: &ChannelName, activation: &Activation) -> Result<Review, ActError> {
+        let record = self.channel(name).await?;
+        let current = record.generation(record.usage.current).ok_or_else(|| acts::no_channel(name))?;
+        activation.review(name, current).map_err(ActError::Refused)
+    }
+
+    /// Serves another plugin or other settings.
+    ///
+    /// # Errors
+    /// [`ActError`]; then nothing has changed.
+    pub async fn activate(
+        &self,
+        name: &ChannelName,
+        activation: Activation,
+        by: &str,
+    ) -> Result<(), ActError> {
+        self.act(name, Act::Activate(activation), by).await
+    }
+
+    /// Ends a trial, or serves the generation before.
+    ///
+    /// # Errors
+    /// [`ActError`]; then nothing has changed.
+    pub async fn rollback(&self, name: &ChannelName, by: &str) -> Result<(), ActError> {
+        self.act(name, Act::Rollback, by).await
+    }
+
+    /// Begins no more attempts.
+    ///
+    /// # Errors
+    /// [`ActError`]; then nothing has changed.
+    pub async fn pause(&self, name: &ChannelName, by: &str) -> Result<(), ActError> {
+        self.act(name, Act::Pause, by).await
+    }
+
+    /// Begins attempts again, after a pause or a suspension.
+    ///
+    /// # Errors
+    /// [`ActError`]; then nothing has changed.
+    pub async fn resume(&self, name: &ChannelName, by: &str) -> Result<(), ActError> {
+        self.act(name, Act::Resume, by).await
+    }
+
+    async fn act(&self, name: &ChannelName, act: Act, by: &str) -> Result<(), ActError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Act(Box::new((name.clone(), act, by.to_owned())), answer)).await?;
+        answered.await.unwrap_or(Err(ActError::Stopping))
+    }
+
+    async fn ask(&self, order: Order) -> Result<(), ActError> {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let orders = orders.ok_or(ActError::Stopping)?;
+        orders.send(order).await.map_err(|_| ActError::Stopping)
+    }
+
+    /// The plugin that `name` means, if it is in the store; `None` for one that is only built in.
+    ///
+    /// # Errors
+    /// When there is none, or the store can't be read.
+    pub async fn component(&self, name: &str) -> Result<(Digest, Option<Component>), ActError> {
+        let digest = self.shelf.find(name).await?;
+        Ok((digest, self.shelf.store.component(digest).await?))
+    }
+
+    /// All components in the store.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn components(&self) -> Result<Vec<Component>, ActError> {
+        Ok(self.shelf.store.components().await?)
+    }
+
+    /// What every channel and router uses.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn uses(&self) -> Result<Vec<(Slot, Use)>, ActError> {
+        Ok(self.shelf.store.uses().await?)
+    }
+
+    /// One generation.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn generation(&self, slot: &Slot, number: u64) -> Result<Option<Generation>, ActError> {
+        Ok(self.shelf.store.generation(slot, number).await?)
+    }
+
+    /// What the store knows of a configured channel.
+    ///
+    /// # Errors
+    /// When there is no such channel, or the store can't be read.
+    pub async fn channel(&self, name: &ChannelName) -> Result<ChannelRecord, ActError> {
+        if !self.setup.borrow().channels.contains_key(name) {
+            return Err(acts::no_channel(name));
+        }
+        let slot = Slot::Channel(name.clone());
+        let usage = self.shelf.store.uses().await?.into_iter().find(|(found, _)| *found == slot);
+        let (_, usage) = usage.ok_or_else(|| acts::no_channel(name))?;
+        let mut generations = self.shelf.store.generations(&slot, SHOWN).await?;
+        for number in [Some(usage.current), usage.canary.map(|canary| canary.candidate)].into_iter().flatten()
+        {
+            if !generations.iter().any(|generation| generation.number == number) {
+                generations.extend(self.shelf.store.generation(&slot, number).await?);
+            }
+        }
+        Ok(ChannelRecord { usage, generations })
+    }
+
+    /// The latest audit entries; about one subject, if one is named.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn audit(&self, subject: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, ActError> {
+        Ok(self.shelf.store.audit(subject, limit).await?)
+    }
+
+    /// Writes down an act that changed nothing here.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub async fn note(&self, entry: &AuditEntry) -> Result<(), ActError> {
+        Ok(self.shelf.store.note(entry).await?)
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shelf.clock
+    }
+}
