@@ -58,3 +58,24 @@ fn a_repetition_gets_the_first_answer_also_when_its_channel_has_gone() {
         gateway.kill();
     }
 }
+
+#[test]
+fn an_answer_over_a_mebibyte_is_kept_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = start(folder.path(), "log");
+    // Each refusal quotes a kibibyte of what was wrong.
+    let bad = format!(r#"{{"type":"a.b","data":"{}"}}"#, "x".repeat(2_000));
+    let mut items = vec![bad; 999];
+    items.push(r#"{"type":"a.b","to":[{"channel":"log"}]}"#.to_owned());
+    let body = format!("[{}]", items.join(","));
+    let path = "/api/v1/notifications/batch";
+    let (status, _, first) = post(&gateway, path, &body);
+    assert_eq!(status, 207, "{first}");
+    assert!(first.to_string().len() > 1 << 20, "{} bytes", first.to_string().len());
+    gateway.kill();
+    let gateway = start(folder.path(), "log");
+    let (status, head, again) = post(&gateway, path, &body);
+    assert_eq!(status, 207);
+    assert!(first == again, "the same answer, after a restart");
+    assert!(head.contains("idempotent-replayed: true"), "{head}");
+}

@@ -4,22 +4,19 @@
 //! first and guarded by preconditions, so that of two racing requests one sees the other. An expired
 //! claim counts as absent, and is written over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_model::digest::Digest;
-use fanfare_model::fault::{Fault, code};
-use fanfare_model::id::{NotificationId, Shard};
 use fanfare_model::notification::Notification;
 use fanfare_model::state::NotificationState;
 use fanfare_model::time::Timestamp;
 
 use crate::cell::Cell;
-use crate::engine::{Class, CommitError, Key, Precondition, ReadError, Record, Transaction};
-use crate::keys::{self, Kind};
+use crate::claims::Claims;
+use crate::engine::{Class, CommitError, Precondition, ReadError, Transaction};
 use crate::ledger::Ledger;
-use crate::records::{self, DedupRecord, IdempotencyRecord};
 use crate::writes::Writes;
 
 /// Every conflict means that another request got its claim through, so only an engine that errs gets here.
@@ -151,7 +148,7 @@ pub(crate) async fn accept(
     for _ in 0..CONFLICTS_MAX {
         let mut found = Claims::read(ledger, &items, claim.as_ref()).await?;
         if let Some(claim) = &claim
-            && let Some(answer) = found.replay(claim, now)?
+            && let Some(answer) = found.replay(ledger, claim, now).await?
         {
             return Ok(Acceptance::Replayed { answer });
         }
@@ -178,7 +175,7 @@ pub(crate) async fn kept_answer(
     now: Timestamp,
     claim: &IdempotencyClaim,
 ) -> Result<Option<Vec<u8>>, AcceptError> {
-    Claims::read(ledger, &[], Some(claim)).await?.replay(claim, now)
+    Claims::read(ledger, &[], Some(claim)).await?.replay(ledger, claim, now).await
 }
 
 /// Commits notifications that were never stored, with what else their transaction writes.
@@ -203,109 +200,4 @@ async fn store(
         notification: Arc::clone(notification),
     };
     Ok(accepted.map(item).collect())
-}
-
-/// The claims that a request meets, and what must not change until it commits.
-struct Claims {
-    records: HashMap<Key, Record>,
-    guarded: HashSet<Key>,
-    preconditions: Vec<Precondition>,
-    /// Dedup keys that this very request claims.
-    own: HashMap<Digest, NotificationId>,
-}
-
-impl Claims {
-    async fn read(
-        ledger: &Ledger,
-        items: &[NewNotification],
-        claim: Option<&IdempotencyClaim>,
-    ) -> Result<Self, ReadError> {
-        let dedup = items.iter().filter_map(|item| item.dedup.as_ref()).map(|claim| dedup_key(&claim.key));
-        let keys: Vec<Key> = dedup.chain(claim.map(|claim| idempotency_key(&claim.key))).collect();
-        let mut claims = Self {
-            records: HashMap::new(),
-            guarded: HashSet::new(),
-            preconditions: Vec::new(),
-            own: HashMap::new(),
-        };
-        // Most requests have none, and cost no read.
-        if !keys.is_empty() {
-            let records = ledger.engine.get_many(keys.clone()).await?;
-            let found = keys.into_iter().zip(records);
-            claims.records = found.filter_map(|(key, record)| Some((key, record?))).collect();
-        }
-        Ok(claims)
-    }
-
-    fn guard(&mut self, key: Key) {
-        if self.guarded.insert(key.clone()) {
-            let precondition = match self.records.get(&key) {
-                Some(record) => Precondition::Unchanged(key, record.version),
-                None => Precondition::Absent(key),
-            };
-            self.preconditions.push(precondition);
-        }
-    }
-
-    fn replay(&self, claim: &IdempotencyClaim, now: Timestamp) -> Result<Option<Vec<u8>>, AcceptError> {
-        let Some(record) = self.records.get(&idempotency_key(&claim.key)) else { return Ok(None) };
-        let kept: IdempotencyRecord<'_> = records::decode("claim", &record.value)?;
-        if kept.expires_at <= now.as_ms() {
-            return Ok(None);
-        }
-        if kept.body != *claim.body.as_bytes() {
-            return Err(AcceptError::IdempotencyMismatch);
-        }
-        Ok(Some(kept.answer.to_vec()))
-    }
-
-    /// The state with which `item` is stored: its own, or suppressed by an earlier one.
-    fn decide(
-        &mut self,
-        item: &NewNotification,
-        now: Timestamp,
-        writes: &mut Writes,
-    ) -> Result<NotificationState, ReadError> {
-        let Some(claim) = &item.dedup else { return Ok(item.state.clone()) };
-        let key = dedup_key(&claim.key);
-        self.guard(key.clone());
-        let first = match self.own.get(&claim.key) {
-            Some(first) => Some(*first),
-            None => self.claimed(&key, now)?,
-        };
-        if let Some(first) = first {
-            let mut state = item.state.clone();
-            state.deliveries.clear();
-            let message = format!("a repetition of {first}, inside its dedup window");
-            state.suppress(Fault::new(code::DUPLICATE, message), Some(first), now);
-            return Ok(state);
-        }
-        let id = item.state.id;
-        self.own.insert(claim.key, id);
-        let record = DedupRecord { id: id.to_bytes(), expires_at: now.plus(claim.window).as_ms() };
-        writes.put(key, records::encode(&record));
-        Ok(item.state.clone())
-    }
-
-    fn claimed(&self, key: &Key, now: Timestamp) -> Result<Option<NotificationId>, ReadError> {
-        let Some(record) = self.records.get(key) else { return Ok(None) };
-        let claim: DedupRecord = records::decode("claim", &record.value)?;
-        Ok((claim.expires_at > now.as_ms()).then(|| NotificationId::from_bytes(claim.id)))
-    }
-
-    fn keep(&mut self, claim: &IdempotencyClaim, answer: &[u8], now: Timestamp, writes: &mut Writes) {
-        let key = idempotency_key(&claim.key);
-        self.guard(key.clone());
-        let expires_at = now.plus(claim.keep).as_ms();
-        let record = IdempotencyRecord { body: *claim.body.as_bytes(), expires_at, answer };
-        writes.put(key, records::encode(&record));
-    }
-}
-
-fn dedup_key(digest: &Digest) -> Key {
-    keys::claim(Shard::EMBEDDED, Kind::Dedup, digest)
-}
-
-fn idempotency_key(digest: &Digest) -> Key {
-    keys::claim(Shard::EMBEDDED, Kind::Idempotency, digest)
 }

@@ -8,6 +8,7 @@
 //! | `L` dead letter | time of death, id, index | channel, code, type: what filters ask for |
 //! | `U` user | user, 0, id | empty |
 //! | `I`, `K` claims | digest of an idempotency or dedup key | who claimed it, until when |
+//! | `I` | digest of an idempotency key, part | what of a long answer does not fit the claim |
 //! | `C` counter | name | a sum |
 //! | `P` plugins | a part, and its own order (`plugins/keys.rs`) | components, generations, audit |
 
@@ -134,6 +135,23 @@ pub(crate) fn claim(shard: Shard, kind: Kind, digest: &Digest) -> Key {
     let mut key = prefix(shard, kind, 32);
     key.extend(digest.as_bytes());
     key
+}
+
+/// A further part of the answer that is kept under an idempotency key.
+pub(crate) fn answer_part(shard: Shard, digest: &Digest, number: u16) -> Key {
+    let mut key = claim(shard, Kind::Idempotency, digest);
+    key.extend(number.to_be_bytes());
+    key
+}
+
+/// All parts behind an idempotency key.
+pub(crate) fn answer_parts(shard: Shard, digest: &Digest) -> Range<Key> {
+    answer_part(shard, digest, 0)..after(answer_part(shard, digest, u16::MAX))
+}
+
+/// Whether a key under the idempotency keys is a part of an answer.
+pub(crate) fn is_answer_part(key: &[u8]) -> bool {
+    key.len() > 3 + 32
 }
 
 pub(crate) fn counter(shard: Shard, name: &str) -> Key {

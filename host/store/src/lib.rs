@@ -6,6 +6,7 @@
 
 mod accept;
 mod cell;
+mod claims;
 #[cfg(test)]
 mod contract;
 mod cursor;

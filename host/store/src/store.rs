@@ -12,6 +12,7 @@ use fanfare_model::state::NotificationState;
 
 use crate::accept::{self, AcceptError, Acceptance, IdempotencyClaim, InFlight, NewNotification};
 use crate::cell::Cell;
+use crate::claims;
 use crate::cursor::Cursor;
 use crate::engine::{
     Change, Class, CommitError, Direction, Engine, Key, Precondition, ReadError, Transaction, counter,
@@ -20,13 +21,16 @@ use crate::history::{self, DeadLetter, DeadLetterFilter, ListFilter, Listing};
 use crate::keys::{self, DueEntry, Kind};
 use crate::ledger::Ledger;
 use crate::plugins::Plugins;
-use crate::records::{self, DedupRecord, IdempotencyRecord};
+use crate::records;
 
 /// More lanes than anyone configures; what bounds a scan for them.
 const LANES_MAX: usize = 100_000;
 
 /// More counters than there are.
 const COUNTERS_MAX: usize = 10_000;
+
+/// Claims that the sweep reads at once: a long answer's parts are 128 KiB each.
+const SWEEP_PAGE: usize = 64;
 
 /// What the store counts about itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -230,31 +234,46 @@ impl Store {
     /// # Errors
     /// When the engine can't be read or written.
     pub async fn sweep_claims(&self, steps_max: usize) -> Result<usize, AcceptError> {
+        let (mut left, mut swept) = (steps_max, 0);
+        while left > 0 {
+            let limit = left.min(SWEEP_PAGE);
+            let (looked_at, deleted) = self.sweep_page(limit).await?;
+            swept += deleted;
+            if looked_at < limit {
+                break;
+            }
+            left -= limit;
+        }
+        Ok(swept)
+    }
+
+    /// Answers how many claims it looked at, and how many of them it deleted.
+    async fn sweep_page(&self, limit: usize) -> Result<(usize, usize), AcceptError> {
         let engine = &self.shared.ledger.engine;
         let start = keys::all(Shard::EMBEDDED, Kind::Idempotency).start;
         let end = keys::all(Shard::EMBEDDED, Kind::Dedup).end;
         let from = self.swept_to().take().unwrap_or(start);
-        let page = engine.scan(from..end, steps_max, Direction::Forward).await?;
+        let page = engine.scan(from..end, limit, Direction::Forward).await?;
         let now = self.shared.clock.now().as_ms();
         let mut transaction = Transaction::default();
         for (key, record) in &page {
-            if claim_expires_at(key, &record.value)?.is_some_and(|expires_at| expires_at <= now) {
+            if claims::expires_at(key, &record.value)?.is_some_and(|expires_at| expires_at <= now) {
                 transaction.preconditions.push(Precondition::Unchanged(key.clone(), record.version));
                 transaction.changes.push(Change::Delete(key.clone()));
             }
         }
-        if page.len() == steps_max {
+        if page.len() == limit {
             *self.swept_to() = page.last().map(|(key, _)| keys::after(key.clone()));
         }
         let swept = transaction.changes.len();
         if swept == 0 {
-            return Ok(0);
+            return Ok((page.len(), 0));
         }
         match engine.commit(Class::Settle, vec![transaction]).await.pop() {
             // One of them was claimed anew: the next round looks again.
-            Some(Err(CommitError::Conflict)) | None => Ok(0),
+            Some(Err(CommitError::Conflict)) | None => Ok((page.len(), 0)),
             Some(Err(error)) => Err(error.into()),
-            Some(Ok(_)) => Ok(swept),
+            Some(Ok(_)) => Ok((page.len(), swept)),
         }
     }
 
@@ -299,13 +318,4 @@ impl Store {
 
 fn parse_due(key: &[u8], value: &[u8]) -> Result<DueEntry, ReadError> {
     DueEntry::parse(key, value).ok_or_else(|| records::damaged("due", &format!("its key is {key:02x?}")))
-}
-
-/// When a claim ends; `None` for a key that is no claim.
-fn claim_expires_at(key: &[u8], value: &[u8]) -> Result<Option<u64>, ReadError> {
-    Ok(match key.get(2) {
-        Some(b'I') => Some(records::decode::<IdempotencyRecord<'_>>("claim", value)?.expires_at),
-        Some(b'K') => Some(records::decode::<DedupRecord>("claim", value)?.expires_at),
-        _ => None,
-    })
 }

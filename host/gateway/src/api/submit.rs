@@ -211,6 +211,7 @@ fn problem(error: SubmitError) -> Problem {
         SubmitError::Overloaded { retry_after } => {
             Problem::new(code::OVERLOADED, detail).retry_after(retry_after)
         }
+        SubmitError::TooLarge(_) => Problem::new(code::TOO_LARGE, detail),
         SubmitError::StoreFull(_) => Problem::new(code::STORE_FULL, detail),
         SubmitError::StoreFailed(_) => Problem::new(code::STORE_FAILED, detail).retry_after(PAUSE),
         SubmitError::ShuttingDown => Problem::new(code::SHUTTING_DOWN, detail).retry_after(PAUSE),
@@ -225,5 +226,21 @@ impl Shared {
             tracing::info!(code = problem.code(), pointer = problem.pointer(), "submission refused");
             problem.into_response()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_store::engine::CommitError;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_one_transaction_is_too_large_and_not_a_failure_to_try_again() {
+        let large = problem(CommitError::Invalid("its 40000000 bytes are over 33554432".to_owned()).into());
+        assert_eq!((large.status(), large.code()), (StatusCode::PAYLOAD_TOO_LARGE, "request.too-large"));
+        assert!(large.detail().contains("send it in smaller batches"), "{}", large.detail());
+        let full = problem(CommitError::Full("1 MiB is free".to_owned()).into());
+        assert_eq!(full.code(), "store.full");
     }
 }

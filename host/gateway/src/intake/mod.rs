@@ -103,6 +103,9 @@ pub enum SubmitError {
         /// When to come again.
         retry_after: Duration,
     },
+    /// What would be stored is more than one transaction takes.
+    #[error("it is too large to be stored as one: {0}; send it in smaller batches")]
+    TooLarge(String),
     /// The disk is short of space.
     #[error("the store is short of disk space: {0}")]
     StoreFull(String),
@@ -118,6 +121,7 @@ impl From<CommitError> for SubmitError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Full(detail) => Self::StoreFull(detail),
+            CommitError::Invalid(detail) => Self::TooLarge(detail),
             other => Self::StoreFailed(other.to_string()),
         }
     }

@@ -10,6 +10,16 @@ pub(crate) struct IdempotencyRecord<'a> {
     pub(crate) answer: &'a [u8],
 }
 
+/// What of a long answer does not fit its claim.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AnswerPartRecord<'a> {
+    /// The claim's own, by which the part is told from those of an earlier claim of the same key.
+    pub(crate) expires_at: u64,
+    /// How many parts there are behind the claim.
+    pub(crate) count: u16,
+    pub(crate) bytes: &'a [u8],
+}
+
 /// Which notification suppresses repetitions.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DedupRecord {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{ReadError, Value};
 
-pub(crate) use self::claim::{DeadRecord, DedupRecord, IdempotencyRecord};
+pub(crate) use self::claim::{AnswerPartRecord, DeadRecord, DedupRecord, IdempotencyRecord};
 pub(crate) use self::notification::{decode_notification, encode_notification};
 pub(crate) use self::state::{CHUNK, decode_chunk, decode_head, encode_chunk, encode_head};
 

@@ -154,6 +154,9 @@ fn answers_dead_letters_and_due_entries_keep_their_bytes() {
     let kept = IdempotencyRecord { body: [5; 32], expires_at: 300, answer: b"{}" };
     assert_golden("idempotency", &encode(&kept));
     assert_eq!(decode("claim", &encode(&kept)), Ok(kept));
+    let part = AnswerPartRecord { expires_at: 300, count: 2, bytes: b"{}" };
+    assert_golden("answer-part", &encode(&part));
+    assert_eq!(decode("claim", &encode(&part)), Ok(part));
     let dead = DeadRecord { channel: "hook", code: "plugin.trap", event_type: "payment.failed" };
     assert_golden("dead", &encode(&dead));
     assert_eq!(decode("dead letter", &encode(&dead)), Ok(dead));

@@ -40,6 +40,51 @@ async fn the_same_key_and_body_give_the_first_answer_again_also_after_a_restart(
     assert!(matches!(late, Acceptance::Fresh { .. }), "its window is over");
 }
 
+fn long_claim(key: &str, length: usize) -> IdempotencyClaim {
+    IdempotencyClaim { answer: Box::new(move |_| long_answer(length)), ..claim(key, "b") }
+}
+
+fn long_answer(length: usize) -> Vec<u8> {
+    (0u32..).flat_map(u32::to_be_bytes).take(length).collect()
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_a_value_of_the_engine_is_kept_and_given_again() {
+    let mut bench = Bench::new().await;
+    let part = crate::claims::PART_BYTES;
+    for length in [part - 1, part, part + 1, 2 * part, (1 << 20) + 1, 9 << 20] {
+        let key = length.to_string();
+        let new = bench.new_notification(&["hook"], None);
+        let first = bench.store.accept(vec![new.clone()], Some(long_claim(&key, length))).await.unwrap();
+        assert!(matches!(first, Acceptance::Fresh { answer: Some(a), .. } if a == long_answer(length)));
+        bench.reopen().await;
+        let kept = bench.store.kept_answer(&long_claim(&key, 0)).await.unwrap();
+        assert!(kept.unwrap() == long_answer(length), "{length} bytes");
+        let again = bench.store.accept(vec![new], Some(long_claim(&key, 0))).await.unwrap();
+        assert!(matches!(again, Acceptance::Replayed { answer } if answer == long_answer(length)));
+    }
+    bench.clock.advance(Duration::from_secs(61));
+    let (mut swept, mut round) = (0, usize::MAX);
+    while round > 0 {
+        round = bench.store.sweep_claims(70).await.unwrap();
+        swept += round;
+    }
+    assert_eq!(swept, 6 + (1 + 1 + 1 + 8 + 71), "the claims and all their parts");
+}
+
+#[tokio::test]
+async fn a_long_answer_behind_which_parts_of_an_earlier_one_lie_is_given_as_it_is() {
+    let bench = Bench::new().await;
+    let part = crate::claims::PART_BYTES;
+    let new = || bench.new_notification(&["hook"], None);
+    for length in [4 * part, 2 * part + 7, part] {
+        bench.store.accept(vec![new()], Some(long_claim("k", length))).await.unwrap();
+        let kept = bench.store.kept_answer(&long_claim("k", 0)).await.unwrap();
+        assert!(kept.unwrap() == long_answer(length), "{length} bytes");
+        bench.clock.advance(Duration::from_secs(61));
+    }
+}
+
 #[tokio::test]
 async fn a_repetition_inside_the_window_is_suppressed_and_names_the_first() {
     let bench = Bench::new().await;
