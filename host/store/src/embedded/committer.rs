@@ -9,8 +9,11 @@
 //! `Unchanged(key, v)` holds when the key's current version is `v`; `Absent(key)` when it has none. A counter
 //! is resolved here, and the journal carries its sum: replaying it twice changes nothing.
 //!
-//! Nothing is visible before it is durable. A group that did not fit on the disk changed nothing at all; after a
-//! failed sync the engine takes no more writes.
+//! Reclaim's copies pass here too, because only here it is certain whether a record is still needed. A copy keeps
+//! its sequence, so nobody who reads the key sees that it moved.
+//!
+//! Nothing is visible before it is durable. A group that did not fit on the disk changed nothing at all; when the
+//! journal can't be trusted any more, the engine takes no more writes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +22,8 @@ use super::format::FrameBuilder;
 use super::index::{INLINE_BYTES_MAX, Stored};
 use super::indexer::Indexer;
 use super::journal::{AppendError, Journal, Location, Position};
-use super::overlay::{Entry, Seen, State};
-use super::queue::{Lookups, Queue, Results, Submission};
+use super::overlay::{Entry, Seen, State, Tombs};
+use super::queue::{Copied, Lookups, Queue, Results, Submission, Work};
 use super::shared::Shared;
 use crate::engine::{Change, CommitError, Key, Precondition, Transaction, Value, Version, counter};
 
@@ -65,11 +68,23 @@ impl Committer {
         self.written.clear();
         let before = self.sequence;
         let mut answers = Vec::with_capacity(group.len());
-        for Submission { transactions, lookups, reply, .. } in group.drain(..) {
-            let decide =
-                |transaction: Result<Transaction, CommitError>| self.decide(transaction?, lookups.as_deref());
-            let results: Results = transactions.into_iter().map(decide).collect();
-            answers.push((reply, results));
+        let mut chores = Vec::new();
+        for Submission { work, lookups, reply, .. } in group.drain(..) {
+            match work {
+                Work::Commit(transactions) => {
+                    let decide = |transaction: Result<Transaction, CommitError>| {
+                        self.decide(transaction?, lookups.as_deref())
+                    };
+                    let results: Results = transactions.into_iter().map(decide).collect();
+                    answers.push((reply, results));
+                }
+                Work::Copy(records) => {
+                    let copied = self.copy(records, lookups.as_deref());
+                    answers.push((reply, vec![copied.map(|()| Version(self.sequence))]));
+                }
+                Work::Drop(segments) => chores.push((reply, Some(segments))),
+                Work::Rotate => chores.push((reply, None)),
+            }
         }
         if !self.frame.is_empty()
             && let Err(error) = self.write()
@@ -84,6 +99,61 @@ impl Committer {
         for (reply, results) in answers {
             // A caller that went away does not want to know; its work is done all the same.
             let _ = reply.send(results);
+        }
+        for (reply, dropped) in chores {
+            let done = self.tidy(dropped.as_deref());
+            let _ = reply.send(vec![done.map(|()| Version(self.sequence))]);
+        }
+    }
+
+    /// Writes again what is still needed of `records`.
+    fn copy(&mut self, records: Vec<Copied>, lookups: Option<&Lookups>) -> Result<(), CommitError> {
+        if let Some(failure) = self.shared.health.failure() {
+            return Err(failure);
+        }
+        for Copied { sequence, key, value } in records {
+            let current = self.current(&key, lookups)?;
+            let version = Version(sequence);
+            let put = match (current, value) {
+                (Some(current), Some(value)) if current.version == version => {
+                    self.frame.begin_transaction(sequence, 1);
+                    let at = self.frame.put(&key, &value);
+                    Some((value, at))
+                }
+                // Deleted in this very group: that deletion is newer and says the same.
+                (None, None) if !self.written.contains_key(&key) => {
+                    self.frame.begin_transaction(sequence, 1);
+                    self.frame.delete(&key);
+                    None
+                }
+                _ => continue,
+            };
+            self.written.insert(key, Written { version, put });
+        }
+        Ok(())
+    }
+
+    /// Drops segments, or begins the next one.
+    fn tidy(&mut self, dropped: Option<&[u64]>) -> Result<(), CommitError> {
+        if let Some(failure) = self.shared.health.failure() {
+            return Err(failure);
+        }
+        let done = match dropped {
+            Some(segments) => self.journal.forget(segments),
+            None => self.journal.rotate(),
+        };
+        done.map_err(|error| self.failed(error))?;
+        self.shared.overlay.publish(std::iter::empty(), &Tombs::default(), self.journal.end());
+        self.indexer.committed(1);
+        Ok(())
+    }
+
+    fn failed(&self, error: AppendError) -> CommitError {
+        match error {
+            AppendError::Full(error) => CommitError::Full(error.to_string()),
+            AppendError::Fatal(error) => {
+                self.shared.health.fail(format!("the journal can't be written: {error}"))
+            }
         }
     }
 
@@ -174,11 +244,12 @@ impl Committer {
         let length = self.frame.length();
         let (segment, start, end) = match self.journal.append(&mut self.frame, self.sequence) {
             Ok(place) => place,
-            Err(AppendError::Full(error)) => return Err(CommitError::Full(error.to_string())),
-            Err(AppendError::Fatal(error)) => {
-                return Err(self.shared.health.fail(format!("the journal can't be written: {error}")));
-            }
+            Err(error) => return Err(self.failed(error)),
         };
+        let mut tombs = Tombs::default();
+        for (key, written) in self.written.iter().filter(|(_, written)| written.put.is_none()) {
+            tombs.add(segment, key.len(), written.version.0);
+        }
         let entries = self.written.drain().map(|(key, written)| {
             let state = match written.put {
                 None => State::Gone,
@@ -189,7 +260,7 @@ impl Committer {
             (key, Entry { version: written.version, state })
         });
         let end = Position { segment, offset: end, sequence: self.sequence };
-        self.shared.overlay.publish(entries, end);
+        self.shared.overlay.publish(entries, &tombs, end);
         self.indexer.committed(length as u64);
         Ok(())
     }

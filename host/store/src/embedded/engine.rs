@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::open::{Opened, Threads, open};
 use super::overlay::{Seen, State};
-use super::queue::{Lookups, Submission};
+use super::queue::{Lookups, Submission, Work};
 use super::readers::scan;
 use super::shared::Shared;
 use super::space::Space;
@@ -44,6 +44,7 @@ pub(super) struct Parts {
     queue: Arc<super::queue::Queue>,
     indexer: Arc<super::indexer::Indexer>,
     readers: Arc<super::readers::Readers>,
+    pub(super) reclaim: Arc<super::reclaim::Reclaim>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -54,10 +55,14 @@ impl EmbeddedEngine {
     /// See [`OpenError`]; each says what to do.
     #[allow(clippy::needless_pass_by_value, reason = "options are made for one engine")]
     pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let Opened { shared, queue, indexer, readers, threads, recovery } = open(&options)?;
+        let Opened { shared, queue, indexer, readers, reclaim, threads, recovery } = open(&options)?;
         let space = Space::new(options.files.clone(), options.path.clone(), options.reserve_bytes);
         let threads = Mutex::new(Some(threads));
-        Ok(Self { parts: Arc::new(Parts { shared, queue, indexer, readers, threads }), space, recovery })
+        Ok(Self {
+            parts: Arc::new(Parts { shared, queue, indexer, readers, reclaim, threads }),
+            space,
+            recovery,
+        })
     }
 
     /// What the start found.
@@ -190,7 +195,13 @@ impl Engine for EmbeddedEngine {
             transactions.into_iter().map(|t| t.validate(&CEILINGS).map(|()| t)).collect();
         let lookups = self.look_up(&transactions);
         let (reply, answer) = oneshot::channel();
-        match self.parts.queue.push(Submission { class, transactions, bytes, lookups, reply }) {
+        match self.parts.queue.push(Submission {
+            class,
+            work: Work::Commit(transactions),
+            bytes,
+            lookups,
+            reply,
+        }) {
             Err((_, error)) => all_fail(count, &error),
             Ok(()) => Box::pin(async move {
                 let gone = || CommitError::Fatal("the committer is gone".to_owned());
@@ -234,12 +245,14 @@ impl Parts {
     /// Commits what waits, writes the index, and lets the directory go. The second caller waits for the first.
     fn shut_down(&self) -> Result<(), CommitError> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Threads { committer, indexer, readers, lock }) = threads.take() {
+        if let Some(Threads { committer, indexer, reclaim, readers, lock }) = threads.take() {
             let health = &self.shared.health;
             let gone = |_| health.fail("one of its threads panicked".to_owned());
             // Each is told to stop only when nobody who could give it work is left.
+            self.reclaim.close();
+            let mut joined = reclaim.join().map_err(gone);
             self.queue.close();
-            let mut joined = committer.join().map_err(gone);
+            joined = joined.and(committer.join().map_err(gone));
             self.indexer.close();
             joined = joined.and(indexer.join().map_err(gone));
             self.readers.close();

@@ -1,23 +1,37 @@
-//! The journal's bytes: segment headers, frames, and the changes inside a frame. Format 1.
+//! The journal's bytes: segment headers, frames, and the changes inside a frame. Format 2; format 1 is read.
 //!
 //! All integers are little-endian; `varint` is LEB128.
 //!
 //! ```text
 //! segment header, 32 bytes:  magic 8 | format u32 | segment u64 | salt u64 | crc u32
 //! frame header, 20 bytes:    magic 4 | payload length u32 | last sequence u64 | crc u32
-//! payload:                   transactions
-//! transaction:               sequence varint | changes varint | changes
+//! payload:                   transactions, or a manifest
+//! transaction:               sequence varint (from 1) | changes varint | changes
 //! change:                    0 = delete, 1 = put (u8) | key length varint | key | [value length varint | value]
+//! manifest:                  0 (u8) | base varint | segments varint | segments
+//! segment of a manifest:     number, less the one before it, varint | bytes varint
 //! ```
+//!
+//! Format 2 adds two things. A *copy* is a transaction whose sequence is not above all before it: reclaiming a
+//! segment writes what is still needed of it again, under the sequence that it had. For each key the sequences
+//! never fall along the journal, but for deletions that are copied while the key is absent; so whoever reads the
+//! segments in their order may let the last record of a key win. The *manifest* is the first frame of each
+//! segment, and is written anew when segments are dropped: the last one of the newest segment says which
+//! older segments there are, and how long each is. What it does not name was dropped, what it names and is not
+//! there is lost, and bytes beyond the length belong to a write that failed. Its base is the last sequence given
+//! out before it. Segments of format 1 have no gaps in their numbers.
 //!
 //! A frame's checksum covers the salt of its segment, the segment's number, the frame's offset, its length and
 //! last sequence, and the payload. So a frame that lies where it was not written is not a frame, and nobody
 //! who can only choose values can make bytes that look like one: they don't know the salt.
 
-use crate::engine::{Key, Value};
+use std::collections::BTreeMap;
 
 /// The format that this code writes; the header's own layout never changes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
+
+/// The oldest that it reads, and the last one without manifests and copies.
+pub(crate) const FORMAT_PLAIN: u32 = 1;
 
 /// Bytes before the first frame.
 pub(crate) const HEADER_BYTES: usize = 32;
@@ -36,6 +50,7 @@ const SEGMENT_MAGIC: [u8; 8] = *b"FANFJRNL";
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) format: u32,
     pub(crate) segment: u64,
     pub(crate) salt: u64,
 }
@@ -51,7 +66,7 @@ impl SegmentHeader {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.extend(SEGMENT_MAGIC);
-        bytes.extend(FORMAT.to_le_bytes());
+        bytes.extend(self.format.to_le_bytes());
         bytes.extend(self.segment.to_le_bytes());
         bytes.extend(self.salt.to_le_bytes());
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
@@ -67,10 +82,13 @@ impl SegmentHeader {
             return Err(broken);
         }
         let format = cursor.u32().ok_or(broken)?;
-        if format != FORMAT {
+        if format > FORMAT {
             return Err(BadHeader::Newer(format));
         }
-        Ok(Self { segment: cursor.u64().ok_or(broken)?, salt: cursor.u64().ok_or(broken)? })
+        if format < FORMAT_PLAIN {
+            return Err(broken);
+        }
+        Ok(Self { format, segment: cursor.u64().ok_or(broken)?, salt: cursor.u64().ok_or(broken)? })
     }
 }
 
@@ -160,6 +178,20 @@ impl FrameBuilder {
         at
     }
 
+    /// Makes it the frame of a manifest.
+    pub(crate) fn manifest(&mut self, manifest: &Manifest) {
+        self.clear();
+        self.bytes.push(0);
+        put_varint(&mut self.bytes, manifest.base);
+        put_varint(&mut self.bytes, manifest.segments.len() as u64);
+        let mut before = 0;
+        for (number, bytes) in &manifest.segments {
+            put_varint(&mut self.bytes, number - before);
+            put_varint(&mut self.bytes, *bytes);
+            before = *number;
+        }
+    }
+
     fn put_bytes(&mut self, bytes: &[u8]) {
         put_varint(&mut self.bytes, bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
@@ -187,37 +219,69 @@ impl FrameBuilder {
     }
 }
 
-/// A change as it stands in the journal: counters are resolved, so that replay needs no earlier value.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Replayed {
-    pub(crate) sequence: u64,
-    pub(crate) key: Key,
-    /// The value, and where it begins in the payload.
-    pub(crate) value: Option<(Value, u64)>,
+/// Which segments there are beside the one that says so, and what was committed before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// The last sequence given out before the segment was made.
+    pub(crate) base: u64,
+    /// Numbers and lengths of all older segments.
+    pub(crate) segments: BTreeMap<u64, u64>,
 }
 
-/// The changes of a payload in their order; `None` when it is not one.
-pub(crate) fn decode_payload(payload: &[u8]) -> Option<Vec<Replayed>> {
+/// A change as it stands in the journal: counters are resolved, so that replay needs no earlier value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Replayed<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) key: &'a [u8],
+    /// The value, and where it begins in the payload.
+    pub(crate) value: Option<(&'a [u8], u64)>,
+}
+
+/// What a frame says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Payload<'a> {
+    /// Changes in their order.
+    Changes(Vec<Replayed<'a>>),
+    Manifest(Manifest),
+}
+
+/// What a payload says; `None` when it is not one.
+pub(crate) fn decode_payload(payload: &[u8]) -> Option<Payload<'_>> {
+    if payload.first() == Some(&0) {
+        return decode_manifest(payload.get(1..)?).map(Payload::Manifest);
+    }
     let mut cursor = Cursor(payload);
     let mut changes = Vec::new();
     while !cursor.0.is_empty() {
         let sequence = cursor.varint()?;
         for _ in 0..cursor.varint()? {
             let kind = cursor.u8()?;
-            let key = cursor.block()?.to_vec();
+            let key = cursor.block()?;
             let value = match kind {
                 0 => None,
                 1 => {
                     let value = cursor.block()?;
                     let at = payload.len() - cursor.0.len() - value.len();
-                    Some((Value::from(value), at as u64))
+                    Some((value, at as u64))
                 }
                 _ => return None,
             };
             changes.push(Replayed { sequence, key, value });
         }
     }
-    Some(changes)
+    Some(Payload::Changes(changes))
+}
+
+fn decode_manifest(bytes: &[u8]) -> Option<Manifest> {
+    let mut cursor = Cursor(bytes);
+    let base = cursor.varint()?;
+    let mut segments = BTreeMap::new();
+    let mut number = 0_u64;
+    for _ in 0..cursor.varint()? {
+        number = number.checked_add(cursor.varint()?)?;
+        segments.insert(number, cursor.varint()?);
+    }
+    cursor.0.is_empty().then_some(Manifest { base, segments })
 }
 
 /// Appends an integer in LEB128.

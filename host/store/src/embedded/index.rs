@@ -1,8 +1,8 @@
 //! The index: sled, behind one writer. What it holds can always be made again from the journal.
 //!
 //! One tree with 128 entries a leaf: key -> version and a small value, or the value's place in the journal.
-//! Beside the keys, which begin with a shard below 4,096, lie two kinds of its own above `0xffff`: the journal
-//! position that is covered, and the bytes of live records of each segment.
+//! Beside the keys, which begin with a shard below 4,096, lie some of its own above `0xffff`: its format, the
+//! journal position that is covered, and what each segment holds ([`Share`]).
 //!
 //! sled panics where it meets what it does not expect, so every call goes through [`guarded`]. A failure is not
 //! repaired here: the engine stops, and the next start builds the index anew.
@@ -14,7 +14,7 @@
 //! sled keeps some 80 bytes for each key that was written since it was opened, whatever its cache size; closing
 //! and opening it gives them back, so that is done after [`WRITES_BEFORE_RECYCLING`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::format::{Cursor, put_varint};
 use super::journal::{Location, Position};
-use super::overlay::{Entries, State};
+use super::overlay::{Entries, Frozen, State, Tombs, record_bytes};
 use crate::engine::{Direction, Key, Value, Version};
 
 /// Values up to this size lie in the index itself, and a scan of them reads nothing else.
@@ -43,8 +43,12 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 /// About 285 years: sled's flusher sleeps until it is told to stop.
 const NEVER_MS: usize = 9_000_000_000_000;
 
+/// The format of what is in the tree. One of an older format is built anew.
+const FORMAT: u32 = 2;
+const FORMAT_KEY: &[u8] = b"\xff\xffformat";
 const COVERED: &[u8] = b"\xff\xffcovered/1";
-const LIVE: &[u8] = b"\xff\xfflive/";
+const SHARE: &[u8] = b"\xff\xffshare/";
+const SHARES_END: &[u8] = b"\xff\xffshare0";
 
 type Db = sled::Db<128>;
 
@@ -52,6 +56,33 @@ type Db = sled::Db<128>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the index failed: {0}")]
 pub(crate) struct IndexError(pub(crate) String);
+
+/// Why an index could not be opened.
+#[derive(Clone, Debug)]
+pub(crate) enum Unopened {
+    /// A newer version wrote it.
+    Newer(u32),
+    /// It can be built again.
+    Unusable(IndexError),
+}
+
+/// What a segment holds, as of a flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Bytes of the records that are current.
+    pub(crate) live: i64,
+    /// Bytes of its deletions.
+    pub(crate) tombs: u64,
+    /// The newest of the deletions.
+    pub(crate) newest_tomb: u64,
+}
+
+/// What all segments hold, and the journal position up to which that is so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares {
+    pub(crate) of: BTreeMap<u64, Share>,
+    pub(crate) flushed: Position,
+}
 
 /// What the index holds of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,11 +133,11 @@ impl Indexed {
         Some(Self { version, value })
     }
 
-    /// The segment that must be kept for it, and the bytes of its value there.
-    fn footprint(&self) -> (u64, i64) {
+    /// The segment that must be kept for it, and the length of its value there.
+    fn place(&self) -> (u64, usize) {
         match &self.value {
-            Stored::Inline { segment, value } => (*segment, i64::try_from(value.len()).unwrap_or(i64::MAX)),
-            Stored::At(at) => (at.segment, i64::from(at.length)),
+            Stored::Inline { segment, value } => (*segment, value.len()),
+            Stored::At(at) => (at.segment, at.length as usize),
         }
     }
 }
@@ -118,6 +149,9 @@ pub(crate) struct Index {
     handles: Mutex<Handles>,
     returned: Condvar,
     writes: AtomicU64,
+    shares: Mutex<Shares>,
+    /// Segments that are gone, to be forgotten with the next batch.
+    gone: Mutex<Vec<u64>>,
 }
 
 /// A handle of sled serves one thread at a time; they are lent, so that there are no more than threads, and so
@@ -132,22 +166,29 @@ struct Handles {
 
 impl Index {
     /// Opens or creates it, and answers the position it covers; on a thread of its own, where a panic is an error.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Option<Position>), IndexError> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, Option<Position>), Unopened> {
         let owned = path.to_owned();
+        let failed = |text: String| Unopened::Unusable(IndexError(text));
         let opening = std::thread::Builder::new().name("fanfare-index-open".to_owned()).spawn(move || {
             guarded(|| {
                 let db = open_db(&owned)?;
-                let covered = db.get(COVERED)?;
-                Ok((db, covered))
+                let (format, covered) = (db.get(FORMAT_KEY)?, db.get(COVERED)?);
+                let shares = read_shares(&db)?;
+                Ok((db, format, covered, shares))
             })
         });
-        let opening = opening.map_err(|error| IndexError(error.to_string()))?;
-        let (db, covered) = opening.join().map_err(|_| IndexError("it panicked".to_owned()))??;
-        let covered = match covered {
-            None => None,
-            Some(bytes) => Some(
-                decode_position(&bytes).ok_or_else(|| IndexError("its position is unreadable".to_owned()))?,
-            ),
+        let opening = opening.map_err(|error| failed(error.to_string()))?;
+        let opened = opening.join().map_err(|_| failed("it panicked".to_owned()))?;
+        let (db, format, covered, of) = opened.map_err(Unopened::Unusable)?;
+        let format = format.and_then(|bytes| (*bytes).try_into().ok()).map(u32::from_le_bytes);
+        let covered = match (covered, format) {
+            (None, _) => None,
+            (Some(_), Some(newer)) if newer > FORMAT => return Err(Unopened::Newer(newer)),
+            (Some(_), None | Some(..FORMAT)) => return Err(failed("it has an older format".to_owned())),
+            (Some(bytes), Some(_)) => {
+                let position = decode_position(&bytes);
+                Some(position.ok_or_else(|| failed("its position is unreadable".to_owned()))?)
+            }
         };
         let handles = Handles { first: Some(db), idle: Vec::new(), lent: 0, called_in: false };
         let index = Self {
@@ -155,8 +196,26 @@ impl Index {
             handles: Mutex::new(handles),
             returned: Condvar::new(),
             writes: AtomicU64::new(0),
+            shares: Mutex::new(Shares { of, flushed: covered.unwrap_or_default() }),
+            gone: Mutex::default(),
         };
         Ok((index, covered))
+    }
+
+    /// The newest format that is known here.
+    pub(crate) fn format() -> u32 {
+        FORMAT
+    }
+
+    /// What each segment holds, as of the last flush.
+    pub(crate) fn shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what a dropped segment held.
+    pub(crate) fn forget(&self, segments: &[u64]) {
+        self.shares().of.retain(|segment, _| !segments.contains(segment));
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).extend(segments);
     }
 
     fn lock(&self) -> MutexGuard<'_, Handles> {
@@ -223,47 +282,33 @@ impl Index {
         })
     }
 
-    /// Writes entries, and that the journal is covered up to `covered`; nothing is durable before [`Self::flush`].
-    pub(crate) fn apply(&self, entries: &Entries, covered: Position) -> Result<(), IndexError> {
-        self.writes.fetch_add(entries.len() as u64, Ordering::Relaxed);
+    /// Writes a map, and that the journal is covered up to its end; nothing is durable before [`Self::flush`].
+    pub(crate) fn apply(&self, frozen: &Frozen) -> Result<(), IndexError> {
+        self.writes.fetch_add(frozen.entries.len() as u64, Ordering::Relaxed);
+        let gone = std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner));
+        let changes = self.with(|db| {
+            let live = write_entries(db, &frozen.entries)?;
+            for segment in gone {
+                db.remove(share_key(segment))?;
+            }
+            db.insert(FORMAT_KEY, FORMAT.to_le_bytes().to_vec())?;
+            db.insert(COVERED, encode_position(frozen.covered))?;
+            Ok(live)
+        })?;
+        let changed = self.shares().change(&changes, &frozen.tombs);
         self.with(|db| {
-            let mut live: BTreeMap<u64, i64> = BTreeMap::new();
-            for (key, entry) in entries {
-                let old = match &entry.state {
-                    State::Put { at, value } => {
-                        *live.entry(at.segment).or_default() += i64::from(at.length);
-                        db.insert(key, Indexed::encode(entry.version, *at, value.as_ref()))?
-                    }
-                    State::Gone => db.remove(key)?,
-                };
-                if let Some(old) = old {
-                    let (segment, bytes) = decoded(&old)?.footprint();
-                    *live.entry(segment).or_default() -= bytes;
-                }
+            for (segment, share) in changed {
+                db.insert(share_key(segment), share.encode())?;
             }
-            for (segment, change) in live {
-                let key = [LIVE, &segment.to_be_bytes()].concat();
-                let now =
-                    db.get(&key)?.and_then(|bytes| (*bytes).try_into().ok()).map_or(0, i64::from_le_bytes);
-                db.insert(key, now.saturating_add(change).to_le_bytes().to_vec())?;
-            }
-            db.insert(COVERED, encode_position(covered))?;
             Ok(())
         })
     }
 
-    /// Makes everything applied durable, as one.
-    pub(crate) fn flush(&self) -> Result<(), IndexError> {
-        self.with(|db| db.flush().map(|_| ()))
-    }
-
-    /// The bytes of values in a segment that are still current, as of the last flush.
-    #[cfg(test)]
-    pub(crate) fn live_bytes(&self, segment: u64) -> Result<i64, IndexError> {
-        let key = [LIVE, &segment.to_be_bytes()].concat();
-        self.with(|db| {
-            Ok(db.get(key)?.and_then(|bytes| (*bytes).try_into().ok()).map_or(0, i64::from_le_bytes))
-        })
+    /// Makes everything applied durable, as one, up to `covered`.
+    pub(crate) fn flush(&self, covered: Position) -> Result<(), IndexError> {
+        self.with(|db| db.flush().map(|_| ()))?;
+        self.shares().flushed = covered;
+        Ok(())
     }
 
     /// Closes and opens sled when enough was written since it was opened; everything must be flushed.
@@ -307,6 +352,74 @@ impl Handles {
         self.idle.clear();
         self.first = None;
     }
+}
+
+impl Share {
+    fn encode(self) -> Vec<u8> {
+        [self.live.to_le_bytes(), self.tombs.to_le_bytes(), self.newest_tomb.to_le_bytes()].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor(bytes);
+        let live = i64::from_le_bytes(*cursor.take(8)?.first_chunk()?);
+        Some(Self { live, tombs: cursor.u64()?, newest_tomb: cursor.u64()? })
+    }
+}
+
+impl Shares {
+    /// Counts a batch, and answers what is said of the segments that it changed.
+    fn change(&mut self, live: &BTreeMap<u64, i64>, tombs: &Tombs) -> Vec<(u64, Share)> {
+        for (segment, change) in live {
+            let share = self.of.entry(*segment).or_default();
+            share.live = share.live.saturating_add(*change);
+        }
+        for (segment, tomb) in &tombs.0 {
+            let share = self.of.entry(*segment).or_default();
+            share.tombs += tomb.bytes;
+            share.newest_tomb = share.newest_tomb.max(tomb.newest);
+        }
+        let changed: BTreeSet<u64> = live.keys().chain(tombs.0.keys()).copied().collect();
+        changed.into_iter().filter_map(|segment| Some((segment, *self.of.get(&segment)?))).collect()
+    }
+}
+
+/// Answers by how much the live bytes of segments changed.
+fn write_entries(db: &Db, entries: &Entries) -> io::Result<BTreeMap<u64, i64>> {
+    let mut live: BTreeMap<u64, i64> = BTreeMap::new();
+    let mut count = |segment, key: &Key, value: usize, sign: i64| {
+        let bytes = i64::try_from(record_bytes(key.len(), value)).unwrap_or(i64::MAX);
+        *live.entry(segment).or_default() += sign * bytes;
+    };
+    for (key, entry) in entries {
+        let old = match &entry.state {
+            State::Put { at, value } => {
+                count(at.segment, key, at.length as usize, 1);
+                db.insert(key, Indexed::encode(entry.version, *at, value.as_ref()))?
+            }
+            State::Gone => db.remove(key)?,
+        };
+        if let Some(old) = old {
+            let (segment, value) = decoded(&old)?.place();
+            count(segment, key, value, -1);
+        }
+    }
+    Ok(live)
+}
+
+fn share_key(segment: u64) -> Vec<u8> {
+    [SHARE, &segment.to_be_bytes()].concat()
+}
+
+fn read_shares(db: &Db) -> io::Result<BTreeMap<u64, Share>> {
+    let mut shares = BTreeMap::new();
+    for entry in db.range::<&[u8], _>(SHARE..SHARES_END) {
+        let (key, value) = entry?;
+        let segment = key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        if let (Some(segment), Some(share)) = (segment, Share::decode(&value)) {
+            shares.insert(segment, share);
+        }
+    }
+    Ok(shares)
 }
 
 /// Opens sled. The store's own lock is held, so a lock on the index can only be the last handle's, copied into a
@@ -357,6 +470,10 @@ fn decode_position(bytes: &[u8]) -> Option<Position> {
 mod tests {
     use super::*;
 
+    fn frozen(entries: Entries, tombs: Tombs) -> Frozen {
+        Frozen { entries: std::sync::Arc::new(entries), tombs, covered: Position::default() }
+    }
+
     #[test]
     fn entries_read_back_as_they_were_written() {
         let at = Location { segment: 3, offset: 300, length: 2, crc: 9 };
@@ -377,14 +494,21 @@ mod tests {
             value: None,
         };
         let entry = |n, state| super::super::overlay::Entry { version: Version(n), state };
-        let first =
-            Entries::from([(vec![0, 0, 1], entry(1, put(1, 500))), (vec![0, 0, 2], entry(1, put(1, 70)))]);
-        index.apply(&first, Position::default()).unwrap();
-        assert_eq!(index.live_bytes(1).unwrap(), 570);
-        let second =
-            Entries::from([(vec![0, 0, 1], entry(2, put(2, 900))), (vec![0, 0, 2], entry(2, State::Gone))]);
-        index.apply(&second, Position::default()).unwrap();
-        assert_eq!((index.live_bytes(1).unwrap(), index.live_bytes(2).unwrap()), (0, 900));
+        let live = |index: &Index, segment| index.shares().of.get(&segment).unwrap().live;
+        let first = [(vec![0, 0, 1], entry(1, put(1, 500))), (vec![0, 0, 2], entry(1, put(1, 70)))];
+        index.apply(&frozen(Entries::from(first), Tombs::default())).unwrap();
+        assert_eq!(live(&index, 1), 570 + 2 * 11);
+        let second = [(vec![0, 0, 1], entry(2, put(2, 900))), (vec![0, 0, 2], entry(2, State::Gone))];
+        let mut tombs = Tombs::default();
+        tombs.add(2, 3, 2);
+        index.apply(&frozen(Entries::from(second), tombs)).unwrap();
+        index.flush(Position::default()).unwrap();
+        let of = index.shares().of.clone();
+        assert_eq!(of[&1], Share::default());
+        assert_eq!(of[&2], Share { live: 911, tombs: 11, newest_tomb: 2 });
+        index.close().unwrap();
+        let (again, _) = Index::open(directory.path()).unwrap();
+        assert_eq!(again.shares().of, of);
     }
 
     #[test]
@@ -394,8 +518,8 @@ mod tests {
         let at = Location { segment: 1, offset: 40, length: 5, crc: 0 };
         let entry =
             super::super::overlay::Entry { version: Version(1), state: State::Put { at, value: None } };
-        index.apply(&Entries::from([(vec![0, 0, 1], entry)]), Position::default()).unwrap();
-        index.flush().unwrap();
+        index.apply(&frozen(Entries::from([(vec![0, 0, 1], entry)]), Tombs::default())).unwrap();
+        index.flush(Position::default()).unwrap();
         index.writes.store(WRITES_BEFORE_RECYCLING, Ordering::Relaxed);
         index.recycle_if_grown().unwrap();
         assert_eq!(index.writes.load(Ordering::Relaxed), 0);

@@ -17,7 +17,14 @@ struct Backlog {
     /// Journal bytes that are in no frozen map yet.
     bytes: u64,
     since: Option<Instant>,
+    /// Someone waits for a flush.
+    asked: bool,
+    /// Flushes that have begun, and that have ended.
+    begun: u64,
+    ended: u64,
     closing: bool,
+    /// It runs no more.
+    over: bool,
 }
 
 /// Its schedule, shared with the committer.
@@ -60,6 +67,18 @@ impl Indexer {
         }
     }
 
+    /// Waits until all that is in the overlay by now is in the index; answers whether it is.
+    pub(crate) fn flush_now(&self) -> bool {
+        let mut backlog = self.lock();
+        let wanted = backlog.begun + 1;
+        backlog.asked = true;
+        self.changed.notify_all();
+        while backlog.ended < wanted && !backlog.over {
+            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
+        }
+        backlog.ended >= wanted
+    }
+
     /// Writes what is left, then ends.
     pub(crate) fn close(&self) {
         self.lock().closing = true;
@@ -70,13 +89,16 @@ impl Indexer {
     pub(crate) fn run(&self, shared: &Arc<Shared>) {
         loop {
             let closing = self.wait_until_due();
-            if let Err(error) = flush(shared) {
-                shared.health.index_failed(&error);
-                // The committer may wait for a flush that will not come.
-                self.changed.notify_all();
-                return;
+            let flushed = flush(shared);
+            if let Err(error) = &flushed {
+                shared.health.index_failed(error);
             }
-            if closing {
+            let mut backlog = self.lock();
+            backlog.ended = backlog.begun;
+            backlog.over = closing || flushed.is_err();
+            // The committer may wait too, for a flush that will not come.
+            self.changed.notify_all();
+            if backlog.over {
                 return;
             }
         }
@@ -89,9 +111,11 @@ impl Indexer {
             let waited = backlog.since.map(|since| since.elapsed());
             let due =
                 waited.is_some_and(|waited| waited >= self.interval) || backlog.bytes >= self.flush_bytes;
-            if due || backlog.closing {
+            if due || backlog.asked || backlog.closing {
                 backlog.bytes = 0;
                 backlog.since = None;
+                backlog.asked = false;
+                backlog.begun += 1;
                 self.changed.notify_all();
                 return backlog.closing;
             }
@@ -108,13 +132,13 @@ impl Indexer {
 
 /// Moves everything committed so far into the index, durably.
 pub(crate) fn flush(shared: &Shared) -> Result<(), IndexError> {
-    let Some((entries, covered)) = shared.overlay.freeze() else { return Ok(()) };
+    let Some(frozen) = shared.overlay.freeze() else { return Ok(()) };
     let started = Instant::now();
-    shared.index.apply(&entries, covered)?;
-    shared.index.flush()?;
-    let keys = entries.len();
+    shared.index.apply(&frozen)?;
+    shared.index.flush(frozen.covered)?;
+    let keys = frozen.entries.len();
     // The last handle but the overlay's own, so that its memory goes with the overlay's.
-    drop(entries);
+    drop(frozen);
     shared.overlay.drop_frozen();
     shared.index.recycle_if_grown()?;
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

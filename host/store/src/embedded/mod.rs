@@ -8,10 +8,11 @@
 //!
 //! The journal is the truth: segments of checksummed frames in `<path>/journal`, never written twice. The index in
 //! `<path>/index` is derived from it, and a missing or broken one is built again. `<path>/LOCK` keeps a second
-//! process out. An acknowledged commit survives the death of the process and of the machine.
+//! process out. An acknowledged commit survives the death of the process and of the machine. Segments that are mostly
+//! dead are reclaimed in the background.
 //!
 //! Bounds: [`EmbeddedOptions`] for memory and time; a commit of at most 48 MiB; new work is refused while the disk
-//! is short of room. Dead segments are not reclaimed here yet; their live bytes are counted.
+//! is short of room.
 
 mod committer;
 mod engine;
@@ -23,12 +24,16 @@ mod journal;
 mod lock;
 mod open;
 mod overlay;
+mod plan;
 pub mod progress;
 mod queue;
 mod readers;
+mod reclaim;
 mod replay;
+mod segment;
 mod shared;
 mod space;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +63,8 @@ pub struct EmbeddedOptions {
     pub readers: usize,
     /// Free space below which new work is refused; by default 5 % of the disk, 12 MiB to 1 GiB.
     pub reserve_bytes: Option<u64>,
+    /// The share of the time, in percent, that reclaiming dead segments may take; 0 turns it off.
+    pub reclaim_share_percent: u32,
     /// The file system that the journal is on.
     pub files: Arc<dyn Files>,
     /// Told how far a long reading of the journal is.
@@ -76,6 +83,7 @@ impl EmbeddedOptions {
             overlay_value_bytes: 16 << 20,
             readers: 2,
             reserve_bytes: None,
+            reclaim_share_percent: 25,
             files: Arc::new(Disk),
             progress: Arc::new(Quiet),
         }
@@ -95,8 +103,8 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// Acknowledged work is missing or unreadable.
-    #[error("the journal is damaged in segment {segment} at offset {offset} ({}); what comes after it is whole, \
-        so nothing was cut: run `fanfare store repair`, or restore the directory", path.display())]
+    #[error("the journal is damaged in segment {segment} at offset {offset} ({}); acknowledged work is there or \
+        behind it, so nothing was cut: run `fanfare store repair`, or restore the directory", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -1,23 +1,23 @@
-//! Opening: lock, index, replay, threads.
+//! Opening: lock, survey, index, replay, threads.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::committer::Committer;
 use super::files::Files;
-use super::index::{Index, IndexError};
+use super::index::{Index, Unopened};
 use super::indexer::{self, Indexer};
 use super::journal::{Journal, Position, Segments};
 use super::lock::DirectoryLock;
-use super::overlay::{Entry, Overlay, State};
+use super::overlay::Overlay;
 use super::progress::Meter;
 use super::queue::Queue;
 use super::readers::Readers;
-use super::replay::{self, Outcome};
+use super::reclaim::Reclaim;
+use super::replay::{self, Batch, Outcome};
 use super::shared::{Health, Shared, io_at};
+use super::survey::{Survey, survey};
 use super::{EmbeddedOptions, OpenError, Recovery};
-use crate::engine::Key;
 
 /// The running parts of an engine.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Opened {
     pub(crate) queue: Arc<Queue>,
     pub(crate) indexer: Arc<Indexer>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) reclaim: Arc<Reclaim>,
     pub(crate) threads: Threads,
     pub(crate) recovery: Recovery,
 }
@@ -35,6 +36,7 @@ pub(crate) struct Opened {
 pub(crate) struct Threads {
     pub(crate) committer: std::thread::JoinHandle<()>,
     pub(crate) indexer: std::thread::JoinHandle<()>,
+    pub(crate) reclaim: std::thread::JoinHandle<()>,
     pub(crate) readers: Vec<std::thread::JoinHandle<()>>,
     pub(crate) lock: DirectoryLock,
 }
@@ -47,41 +49,61 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
     let lock = DirectoryLock::take(&options.path)?;
 
     let health = Health::new(files.clone(), options.path.join("index.rebuild"));
-    let (index, covered, index_moved_aside) = open_index(options, &health.rebuild_marker)?;
     let segments = Arc::new(Segments::new(files.clone(), journal_path));
+    let survey = survey(&segments)?;
+    (*segments.sealed()).clone_from(&survey.sealed);
+    let (index, covered, index_moved_aside) = open_index(options, &health.rebuild_marker, &survey)?;
+    if let Some(covered) = covered {
+        replay::reaches(&segments, &survey, covered)?;
+    }
+    survey.settle(&segments)?;
     let overlay = Overlay::new(options.overlay_value_bytes, covered.unwrap_or_default());
     let shared = Arc::new(Shared { overlay, index, segments, health });
-    let (outcome, unflushed) = replay(&shared, covered, options)?;
-    let recovery =
-        Recovery { frames_replayed: outcome.frames, torn_bytes: outcome.torn_bytes, index_moved_aside };
-    let Recovery { frames_replayed, torn_bytes, .. } = recovery;
+    let (outcome, unflushed) = replay(&shared, &survey, covered, options)?;
+    let (frames_replayed, torn_bytes) = (outcome.frames, survey.torn_bytes);
+    let recovery = Recovery { frames_replayed, torn_bytes, index_moved_aside };
     tracing::info!(path = %options.path.display(), frames_replayed, torn_bytes, index_moved_aside, "store opened");
 
     let indexer = Arc::new(Indexer::new(options.flush_interval, options.flush_bytes));
     if unflushed > 0 {
         indexer.committed(unflushed);
     }
-    start(options, shared, indexer, outcome, lock, recovery)
+    start(options, shared, indexer, survey, &outcome, lock, recovery)
 }
 
-/// Opens the index; one that refuses, or that failed in the last run, is moved aside and begun anew.
+/// Opens the index; one that refuses, that failed in the last run, or that is another journal's, is moved aside
+/// and begun anew.
 fn open_index(
     options: &EmbeddedOptions,
     marker: &Path,
+    survey: &Survey,
 ) -> Result<(Index, Option<Position>, bool), OpenError> {
     let path = options.path.join("index");
-    let unusable = |error: IndexError| OpenError::Index { path: path.clone(), reason: error.to_string() };
+    let refused = |error: Unopened| match error {
+        Unopened::Newer(found) => {
+            OpenError::NewerFormat { path: path.clone(), found, known: Index::format() }
+        }
+        Unopened::Unusable(error) => OpenError::Index { path: path.clone(), reason: error.to_string() },
+    };
     let files = &*options.files;
     if !files.exists(marker) {
         match Index::open(&path) {
-            Ok((index, covered)) => return Ok((index, covered, false)),
-            Err(error) => {
+            Ok((index, covered)) if covered.is_none_or(|covered| replay::is_known(survey, covered)) => {
+                return Ok((index, covered, false));
+            }
+            Ok((index, _)) => {
+                let stale = "it covers a segment that was reclaimed since, so it is an old copy";
+                tracing::warn!(error = stale, "index refused; it is built again from the journal");
+                index.close().map_err(|error| refused(Unopened::Unusable(error)))?;
+            }
+            Err(newer @ Unopened::Newer(_)) => return Err(refused(newer)),
+            Err(Unopened::Unusable(error)) => {
                 tracing::warn!(error = %error, "index refused to open; it is built again from the journal");
             }
         }
     }
     move_aside(files, &path)?;
-    let (index, covered) = Index::open(&path).map_err(unusable)?;
+    let (index, covered) = Index::open(&path).map_err(refused)?;
     files.remove(marker).map_err(io_at(marker))?;
     Ok((index, covered, true))
 }
@@ -100,21 +122,17 @@ fn move_aside(files: &dyn Files, path: &Path) -> Result<(), OpenError> {
 /// Replays the journal through the overlay, emptying it into the index as often as in service.
 fn replay(
     shared: &Shared,
+    survey: &Survey,
     covered: Option<Position>,
     options: &EmbeddedOptions,
 ) -> Result<(Outcome, u64), OpenError> {
     let mut unflushed = 0;
-    let mut reached = covered.unwrap_or_default();
-    let ahead = bytes_after(&shared.segments, reached).map_err(io_at(shared.segments.directory()))?;
     let what = if covered.is_some() { "replaying the journal" } else { "building the index" };
-    let mut meter = Meter::begin(&*options.progress, what, ahead);
-    let mut sink = |entries: Vec<(Key, Entry)>, end: Position| {
-        let begun = if reached.segment == end.segment { reached.offset } else { 0 };
-        meter.advance(end.offset.saturating_sub(begun));
-        reached = end;
-        let bytes: usize = entries.iter().map(|(key, entry)| key.len() + put_bytes(entry)).sum();
-        unflushed += bytes as u64 + 1;
-        shared.overlay.publish(entries.into_iter(), end);
+    let mut meter = Meter::begin(&*options.progress, what, replay::bytes_after(survey, covered));
+    let mut sink = |batch: Batch| {
+        meter.advance(batch.bytes);
+        unflushed += batch.bytes;
+        shared.overlay.publish(batch.entries.into_iter(), &batch.tombs, batch.end);
         if unflushed >= options.flush_bytes {
             unflushed = 0;
             indexer::flush(shared).map_err(|error| OpenError::Index {
@@ -124,38 +142,27 @@ fn replay(
         }
         Ok(())
     };
-    let outcome = replay::replay(&shared.segments, covered, &mut sink)?;
+    let outcome = replay::replay(&shared.segments, survey, covered, &mut sink)?;
     Ok((outcome, unflushed))
-}
-
-/// How many bytes of journal lie behind a position.
-fn bytes_after(segments: &Segments, start: Position) -> io::Result<u64> {
-    let mut bytes = 0;
-    for number in segments.numbers()?.into_iter().filter(|number| *number >= start.segment) {
-        bytes += segments.file(number)?.length()?;
-    }
-    Ok(bytes.saturating_sub(start.offset))
-}
-
-fn put_bytes(entry: &Entry) -> usize {
-    match &entry.state {
-        State::Put { at, .. } => at.length as usize,
-        State::Gone => 0,
-    }
 }
 
 fn start(
     options: &EmbeddedOptions,
     shared: Arc<Shared>,
     indexer: Arc<Indexer>,
-    outcome: Outcome,
+    survey: Survey,
+    outcome: &Outcome,
     lock: DirectoryLock,
     recovery: Recovery,
 ) -> Result<Opened, OpenError> {
     let queue = Arc::new(Queue::default());
     let readers = Arc::new(Readers::default());
-    let journal = Journal::new(shared.segments.clone(), outcome.tail, outcome.next, options.segment_bytes);
-    let committer = Committer::new(shared.clone(), indexer.clone(), journal, outcome.end.sequence);
+    let last = outcome.end.sequence;
+    let segment_bytes = options.segment_bytes;
+    let journal = Journal::new(shared.segments.clone(), survey.tail, survey.next, segment_bytes, last);
+    let committer = Committer::new(shared.clone(), indexer.clone(), journal, last);
+    let (for_queue, for_indexer) = (queue.clone(), indexer.clone());
+    let reclaim = Arc::new(Reclaim::new(shared.clone(), for_queue, for_indexer, options, segment_bytes));
     let threads = Threads {
         committer: {
             let queue = queue.clone();
@@ -165,6 +172,10 @@ fn start(
             let (indexer, shared) = (indexer.clone(), shared.clone());
             spawn(options, "fanfare-index", move || indexer.run(&shared))?
         },
+        reclaim: {
+            let reclaim = reclaim.clone();
+            spawn(options, "fanfare-reclaim", move || reclaim.run())?
+        },
         readers: (0..options.readers.max(1))
             .map(|_| {
                 let (readers, shared) = (readers.clone(), shared.clone());
@@ -173,7 +184,7 @@ fn start(
             .collect::<Result<_, _>>()?,
         lock,
     };
-    Ok(Opened { shared, queue, indexer, readers, threads, recovery })
+    Ok(Opened { shared, queue, indexer, readers, reclaim, threads, recovery })
 }
 
 fn spawn(

@@ -48,13 +48,54 @@ impl State {
 
 pub(crate) type Entries = BTreeMap<Key, Entry>;
 
+/// What the deletions in a segment take up, and the newest of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tomb {
+    pub(crate) bytes: u64,
+    pub(crate) newest: u64,
+}
+
+/// The deletions in each segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tombs(pub(crate) BTreeMap<u64, Tomb>);
+
+impl Tombs {
+    pub(crate) fn add(&mut self, segment: u64, key_bytes: usize, sequence: u64) {
+        self.merge(segment, Tomb { bytes: record_bytes(key_bytes, 0), newest: sequence });
+    }
+
+    fn merge(&mut self, segment: u64, more: Tomb) {
+        let tomb = self.0.entry(segment).or_default();
+        tomb.bytes += more.bytes;
+        tomb.newest = tomb.newest.max(more.newest);
+    }
+}
+
+/// What a record takes up in the journal, nearly.
+pub(crate) fn record_bytes(key: usize, value: usize) -> u64 {
+    (key + value + RECORD_OVERHEAD_BYTES) as u64
+}
+
+/// Kind, lengths, and its share of the transaction's and the frame's headers.
+const RECORD_OVERHEAD_BYTES: usize = 8;
+
+/// A map that the indexer writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Frozen {
+    pub(crate) entries: Arc<Entries>,
+    pub(crate) tombs: Tombs,
+    pub(crate) covered: Position,
+}
+
 #[derive(Debug, Default)]
 struct Maps {
     active: Entries,
     active_bytes: usize,
     flushing: Arc<Entries>,
     flushing_bytes: usize,
+    tombs: Tombs,
     covered: Position,
+    frozen: Position,
     drops: u64,
 }
 
@@ -73,7 +114,7 @@ pub(crate) enum Seen {
 
 impl Overlay {
     pub(crate) fn new(value_bytes_max: usize, covered: Position) -> Self {
-        Self { maps: RwLock::new(Maps { covered, ..Maps::default() }), value_bytes_max }
+        Self { maps: RwLock::new(Maps { covered, frozen: covered, ..Maps::default() }), value_bytes_max }
     }
 
     /// No code of ours panics with the lock held; a map is whole between any two of its operations.
@@ -101,8 +142,11 @@ impl Overlay {
     }
 
     /// Takes what a frame made durable, up to the journal's new end.
-    pub(crate) fn publish(&self, entries: impl Iterator<Item = (Key, Entry)>, end: Position) {
+    pub(crate) fn publish(&self, entries: impl Iterator<Item = (Key, Entry)>, tombs: &Tombs, end: Position) {
         let mut maps = self.write();
+        for (segment, tomb) in &tombs.0 {
+            maps.tombs.merge(*segment, *tomb);
+        }
         for (key, mut entry) in entries {
             if let State::Put { value, .. } = &mut entry.state {
                 let crowded = maps.active_bytes + maps.flushing_bytes > self.value_bytes_max;
@@ -118,16 +162,22 @@ impl Overlay {
         maps.covered = end;
     }
 
+    /// The position up to which everything was published.
+    pub(crate) fn end(&self) -> Position {
+        self.read().covered
+    }
+
     /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new.
-    pub(crate) fn freeze(&self) -> Option<(Arc<Entries>, Position)> {
+    pub(crate) fn freeze(&self) -> Option<Frozen> {
         let mut maps = self.write();
-        if maps.active.is_empty() {
+        if maps.active.is_empty() && maps.covered == maps.frozen {
             return None;
         }
         let entries = Arc::new(std::mem::take(&mut maps.active));
         maps.flushing = entries.clone();
         maps.flushing_bytes = std::mem::take(&mut maps.active_bytes);
-        Some((entries, maps.covered))
+        maps.frozen = maps.covered;
+        Some(Frozen { entries, tombs: std::mem::take(&mut maps.tombs), covered: maps.covered })
     }
 
     /// Forgets the frozen map, which the index now holds.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::index::Indexed;
-use crate::engine::{Class, CommitError, Key, Transaction, Version};
+use crate::engine::{Class, CommitError, Key, Transaction, Value, Version};
 
 /// New work that may wait: several of the largest batches.
 const INTAKE_BYTES_MAX: usize = 128 << 20;
@@ -19,12 +19,32 @@ const GROUP_BYTES: usize = 4 << 20;
 
 pub(crate) type Results = Vec<Result<Version, CommitError>>;
 
-/// One call of `commit`.
+/// A record that reclaim writes again, under the sequence that it has. It is written only while it is still needed:
+/// a value while it is the key's current one, a deletion while the key is absent.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) sequence: u64,
+    pub(crate) key: Key,
+    pub(crate) value: Option<Value>,
+}
+
+/// What the committer is asked for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Those that broke a rule are refused already, and keep their place in the answer.
+    Commit(Vec<Result<Transaction, CommitError>>),
+    Copy(Vec<Copied>),
+    /// Segments whose files may go once it answers.
+    Drop(Vec<u64>),
+    /// A new segment, so that the newest one can be reclaimed.
+    Rotate,
+}
+
+/// One call of `commit`, or something that reclaim wants done in its turn; that has one answer.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) class: Class,
-    /// Those that broke a rule are refused already, and keep their place in the answer.
-    pub(crate) transactions: Vec<Result<Transaction, CommitError>>,
+    pub(crate) work: Work,
     pub(crate) bytes: usize,
     pub(crate) lookups: Option<Arc<Lookups>>,
     pub(crate) reply: oneshot::Sender<Results>,
@@ -42,6 +62,10 @@ pub(crate) struct Lookups {
 impl Lookups {
     pub(crate) fn begun_at(drops: u64) -> Arc<Self> {
         Arc::new(Self { drops, found: Mutex::new(None), ready: Condvar::new() })
+    }
+
+    pub(crate) fn done(drops: u64, found: HashMap<Key, Option<Indexed>>) -> Arc<Self> {
+        Arc::new(Self { drops, found: Mutex::new(Some(found)), ready: Condvar::new() })
     }
 
     /// What was not found out is left out; the committer reads it itself.

@@ -135,11 +135,13 @@ fn merge(
         };
         if lower_first {
             if let Some((key, indexed)) = below.next() {
-                page.push((key, shared.load(indexed)?));
+                let record = shared.read_found(&key, shared.load(indexed).map(Some))?;
+                page.extend(record.map(|record| (key, record)));
             }
         } else if let Some((key, entry)) = above.next() {
             below.next_if(|(lower, _)| *lower == key);
-            page.extend(shared.record_of(entry.version, entry.state)?.map(|record: Record| (key, record)));
+            let record = shared.read_found(&key, shared.record_of(entry.version, entry.state))?;
+            page.extend(record.map(|record: Record| (key, record)));
         }
     }
     Ok(())

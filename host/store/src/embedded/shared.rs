@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::OpenError;
 use super::files::{Files, Mode};
 use super::index::{Index, IndexError, Indexed, Stored};
-use super::journal::Segments;
+use super::journal::{Segments, Unread};
 use super::overlay::{Overlay, Seen, State};
 use crate::engine::{CommitError, Key, ReadError, Record, Version};
 
@@ -74,19 +74,43 @@ impl Health {
     }
 }
 
+/// Reclaim moves a record at most once between two of its flushes, which take seconds.
+const LOOKS_MAX: usize = 16;
+
 impl Shared {
     /// The record of a key, from wherever it is. Blocks on the disk.
     pub(crate) fn read(&self, key: &Key) -> Result<Option<Record>, ReadError> {
-        match self.overlay.get(key) {
-            Seen::Here(entry) => self.record_of(entry.version, entry.state),
-            Seen::Below { .. } => {
-                let indexed = self.index.get(key).map_err(|error| self.unreadable(&error))?;
-                indexed.map(|indexed| self.load(indexed)).transpose()
+        for _ in 0..LOOKS_MAX {
+            let found = match self.overlay.get(key) {
+                Seen::Here(entry) => self.record_of(entry.version, entry.state),
+                Seen::Below { .. } => match self.index.get(key).map_err(|error| self.unreadable(&error))? {
+                    Some(indexed) => self.load(indexed).map(Some),
+                    None => Ok(None),
+                },
+            };
+            match found {
+                Ok(record) => return Ok(record),
+                Err(Unread::Failed(error)) => return Err(error),
+                Err(Unread::Moved) => {}
             }
+        }
+        Err(ReadError("a segment of the journal is missing; run `fanfare store check`".to_owned()))
+    }
+
+    /// What a scan came upon, or what the key has become since.
+    pub(crate) fn read_found(
+        &self,
+        key: &Key,
+        found: Result<Option<Record>, Unread>,
+    ) -> Result<Option<Record>, ReadError> {
+        match found {
+            Ok(record) => Ok(record),
+            Err(Unread::Failed(error)) => Err(error),
+            Err(Unread::Moved) => self.read(key),
         }
     }
 
-    pub(crate) fn record_of(&self, version: Version, state: State) -> Result<Option<Record>, ReadError> {
+    pub(crate) fn record_of(&self, version: Version, state: State) -> Result<Option<Record>, Unread> {
         let value = match state {
             State::Gone => return Ok(None),
             State::Put { value: Some(value), .. } => value,
@@ -95,7 +119,7 @@ impl Shared {
         Ok(Some(Record { value, version }))
     }
 
-    pub(crate) fn load(&self, indexed: Indexed) -> Result<Record, ReadError> {
+    pub(crate) fn load(&self, indexed: Indexed) -> Result<Record, Unread> {
         let value = match indexed.value {
             Stored::Inline { value, .. } => value,
             Stored::At(at) => self.segments.read(at)?,

@@ -4,6 +4,7 @@ mod disk;
 mod every_fault;
 mod faults;
 mod power;
+mod reclaim;
 mod recovery;
 
 use std::fs;
@@ -26,6 +27,7 @@ fn options(path: &Path) -> EmbeddedOptions {
         segment_bytes: 2_048,
         overlay_value_bytes: 400,
         reserve_bytes: Some(0),
+        reclaim_share_percent: 0,
         ..EmbeddedOptions::new(path)
     }
 }
@@ -127,7 +129,7 @@ async fn no_change_is_missed_while_the_overlay_moves_into_the_index() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn it_agrees_with_a_map_through_flushes_restarts_and_crashes(history in contract::histories()) {
+    fn it_agrees_with_a_map_through_flushes_restarts_crashes_index_loss_and_reclaim(history in contract::histories()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut directory = tempfile::tempdir().unwrap();
@@ -135,16 +137,20 @@ proptest! {
             let mut model = std::collections::BTreeMap::new();
             for step in &history {
                 match step {
-                    Step::Disturb(n) if n % 4 == 0 => {
+                    Step::Disturb(n) if n % 8 == 0 => {
                         drop(engine);
                         engine = open(directory.path());
                     }
-                    Step::Disturb(n) if n % 4 == 1 => {
+                    Step::Disturb(n) if n % 8 < 4 => {
                         let after = crashed(directory.path());
                         drop(engine);
+                        if n % 8 == 2 {
+                            fs::remove_dir_all(after.path().join("index")).unwrap();
+                        }
                         engine = open(after.path());
                         directory = after;
                     }
+                    Step::Disturb(n) if n % 8 < 6 => reclaim::reclaim(&engine),
                     Step::Disturb(_) => flush(&engine),
                     other => contract::step(&engine, &mut model, other).await,
                 }

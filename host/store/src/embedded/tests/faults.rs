@@ -160,9 +160,11 @@ async fn conditions_and_counters_see_what_only_the_index_holds() {
 async fn a_damaged_value_is_an_error_that_names_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let engine = super::open(directory.path());
-    commit(&engine, change(vec![put("large", &"x".repeat(900))])).await.unwrap();
+    commit(&engine, change(vec![put("large", &"x".repeat(1_900))])).await.unwrap();
+    // It is followed by another segment, whose start reads only that one.
+    commit(&engine, change(vec![put("next", &"y".repeat(1_900))])).await.unwrap();
     drop(engine);
-    let file = std::fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap().path();
+    let file = directory.path().join("journal").join(super::super::journal::segment_name(1));
     let mut bytes = std::fs::read(&file).unwrap();
     let at = bytes.len() - 10;
     bytes[at] ^= 1;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::format::{FORMAT, HEADER_BYTES};
+use super::super::format::{FORMAT, FRAME_HEADER_BYTES, HEADER_BYTES};
 use super::super::progress::Progress;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
 use super::{crashed, flush, open, options};
@@ -121,9 +121,10 @@ async fn a_flipped_byte_with_whole_frames_after_it_stops_the_start_and_names_the
     drop(engine);
     let files = segments(crash.path());
     assert!(files.len() > 2);
-    // In the first segment, and in the newest: in its first frame's header, length and value.
+    // In the first segment, and in the newest: in its manifest's header and length, and in its first frame's value.
     for file in [files.first().unwrap(), files.last().unwrap()] {
-        for at in [0, 5, 60] {
+        let manifest = u64::from(fs::read(file).unwrap()[HEADER_BYTES + 4]) + FRAME_HEADER_BYTES as u64;
+        for (at, broken) in [(0, 0), (5, 0), (90, manifest)] {
             let bytes = fs::read(file).unwrap();
             let mut flipped = bytes.clone();
             flipped[HEADER_BYTES + at] ^= 0x40;
@@ -132,7 +133,7 @@ async fn a_flipped_byte_with_whole_frames_after_it_stops_the_start_and_names_the
             let name = file.file_name().unwrap().to_str().unwrap();
             match &error {
                 OpenError::Damaged { segment, offset, .. } => {
-                    assert_eq!((segment.as_str(), *offset), (name, HEADER_BYTES as u64));
+                    assert_eq!((segment.as_str(), *offset), (name, HEADER_BYTES as u64 + broken));
                 }
                 other => panic!("{other}"),
             }
@@ -141,6 +142,24 @@ async fn a_flipped_byte_with_whole_frames_after_it_stops_the_start_and_names_the
             fs::write(file, bytes).unwrap();
         }
     }
+    open(crash.path());
+}
+
+#[tokio::test]
+async fn a_journal_that_ends_before_what_the_index_covers_is_damage_and_is_not_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = journal_of(directory.path()).await;
+    flush(&engine);
+    let crash = crashed(directory.path());
+    let file = segments(crash.path()).pop().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    for _ in 0..2 {
+        let error = EmbeddedEngine::open(options(crash.path())).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert_eq!(fs::metadata(&file).unwrap().len(), bytes.len() as u64 - 1);
+    }
+    fs::write(&file, &bytes).unwrap();
     open(crash.path());
 }
 
@@ -194,7 +213,8 @@ async fn building_the_index_tells_how_far_it_is() {
     fs::remove_dir_all(directory.path().join("index")).unwrap();
     let heard = std::sync::Arc::new(Heard::default());
     EmbeddedEngine::open(EmbeddedOptions { progress: heard.clone(), ..options(directory.path()) }).unwrap();
-    let bytes = segments(directory.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    let frames = |file: &PathBuf| fs::metadata(file).unwrap().len() - HEADER_BYTES as u64;
+    let bytes = segments(directory.path()).iter().map(frames).sum();
     assert_eq!(*heard.0.lock().unwrap(), [("building the index", bytes, bytes)]);
 }
 

@@ -1,0 +1,164 @@
+//! Which segments are worth reclaiming: arithmetic over what each holds, without a disk.
+//!
+//! The journal may be so much longer than what is needed of it: half as much again while work comes in, a quarter
+//! while it is quiet, and a little more in both. So a store that was drained ends below twice what it keeps, and one
+//! that is busy does not copy its records again and again. What is reclaimed first is what costs least: the
+//! segment of which the smallest part is needed.
+//!
+//! Deletions are needed as long as a segment remains that is older than they are. Where they weigh more than a
+//! quarter of the values, the oldest segment is reclaimed whatever it holds, so that they can go.
+
+/// More than this is never owed: small stores are not worth the trouble.
+const SLACK_BYTES: u64 = 1 << 20;
+
+/// A segment that is needed to a greater part is not copied.
+const NEEDED_PERCENT_MAX: u64 = 80;
+
+/// A segment, and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    /// The last sequence given out before it was made.
+    pub(crate) base: u64,
+    /// Bytes of current values.
+    pub(crate) live: u64,
+    /// Bytes of deletions, and the newest of them.
+    pub(crate) tombs: u64,
+    pub(crate) newest_tomb: u64,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    Nothing,
+    /// Seal the newest segment.
+    Seal,
+    /// Reclaim these, ascending.
+    Reclaim(Vec<u64>),
+}
+
+/// Decides about `segments`, the newest last; `segment_bytes` bounds what one pass copies.
+pub(crate) fn plan(segments: &[Segment], segment_bytes: u64, is_quiet: bool) -> Plan {
+    let Some((newest, sealed)) = segments.split_last() else { return Plan::Nothing };
+    let slack = SLACK_BYTES.min(segment_bytes);
+    let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let needed: u64 = segments.iter().map(|segment| segment.needed(segments)).sum();
+    let owed = if is_quiet { needed + needed / 4 } else { needed + needed / 2 };
+    if total > owed + slack {
+        let victims = cheapest(segments, sealed, total - owed, segment_bytes);
+        if !victims.is_empty() {
+            return Plan::Reclaim(victims);
+        }
+        if is_quiet && newest.is_worth_it(segments) && newest.bytes > slack {
+            return Plan::Seal;
+        }
+    }
+    let live: u64 = segments.iter().map(|segment| segment.live).sum();
+    match sealed.first() {
+        Some(oldest) if needed.saturating_sub(live) > live / 4 + slack => Plan::Reclaim(vec![oldest.number]),
+        _ => Plan::Nothing,
+    }
+}
+
+/// The segments that cost least, until so much is gained or so much is copied.
+fn cheapest(segments: &[Segment], sealed: &[Segment], gain: u64, copy_bytes_max: u64) -> Vec<u64> {
+    let mut candidates: Vec<&Segment> =
+        sealed.iter().filter(|segment| segment.is_worth_it(segments)).collect();
+    candidates.sort_by_key(|segment| segment.needed(segments) * 1_000 / segment.bytes.max(1));
+    let (mut victims, mut gained, mut copied) = (Vec::new(), 0, 0);
+    for segment in candidates {
+        let cost = segment.needed(segments);
+        if gained >= gain || (!victims.is_empty() && copied + cost > copy_bytes_max) {
+            break;
+        }
+        victims.push(segment.number);
+        gained += segment.bytes - cost;
+        copied += cost;
+    }
+    victims.sort_unstable();
+    victims
+}
+
+impl Segment {
+    /// Bytes that would have to be copied. They are estimated: how many deletions can go depends on which
+    /// segments go with this one.
+    fn needed(&self, all: &[Segment]) -> u64 {
+        let others = all.iter().filter(|other| other.number != self.number);
+        let oldest_base = others.map(|other| other.base).min().unwrap_or(u64::MAX);
+        let tombs = if self.newest_tomb > oldest_base { self.tombs } else { 0 };
+        (self.live + tombs).min(self.bytes)
+    }
+
+    fn is_worth_it(&self, all: &[Segment]) -> bool {
+        self.needed(all) * 100 <= self.bytes * NEEDED_PERCENT_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Of 64 MiB, each begun after the thousand sequences of the one before it.
+    fn segment(number: u64, live_mib: u64, tombs_mib: u64) -> Segment {
+        Segment {
+            number,
+            bytes: 64 * MIB,
+            base: (number - 1) * 1_000,
+            live: live_mib * MIB,
+            tombs: tombs_mib * MIB,
+            newest_tomb: if tombs_mib > 0 { number * 1_000 } else { 0 },
+        }
+    }
+
+    fn decide(segments: &[Segment], is_quiet: bool) -> Plan {
+        plan(segments, 64 * MIB, is_quiet)
+    }
+
+    #[test]
+    fn what_is_needed_is_left_alone() {
+        assert_eq!(decide(&[], true), Plan::Nothing);
+        assert_eq!(decide(&[segment(1, 60, 0), segment(2, 60, 0), segment(3, 10, 0)], false), Plan::Nothing);
+        assert_eq!(decide(&[segment(1, 55, 0), segment(2, 55, 0)], true), Plan::Nothing);
+    }
+
+    #[test]
+    fn what_is_dead_goes_at_once_and_the_cheapest_first() {
+        let dead = [segment(1, 0, 0), segment(2, 0, 0), segment(3, 60, 0)];
+        assert_eq!(decide(&dead, false), Plan::Reclaim(vec![1, 2]));
+        let mixed = [segment(1, 50, 0), segment(2, 4, 0), segment(3, 30, 0), segment(4, 40, 0)];
+        assert_eq!(decide(&mixed, false), Plan::Reclaim(vec![2, 3]));
+    }
+
+    #[test]
+    fn one_pass_copies_about_one_segment() {
+        let halves: Vec<_> = (1..=10).map(|number| segment(number, 30, 0)).collect();
+        assert_eq!(decide(&halves, false), Plan::Reclaim(vec![1, 2]));
+    }
+
+    #[test]
+    fn the_newest_is_sealed_only_when_it_is_quiet() {
+        let dead = [Segment { bytes: 40 * MIB, ..segment(1, 5, 0) }];
+        assert_eq!(decide(&dead, false), Plan::Nothing);
+        assert_eq!(decide(&dead, true), Plan::Seal);
+        let small = [Segment { bytes: MIB, ..segment(1, 0, 0) }];
+        assert_eq!(decide(&small, true), Plan::Nothing);
+    }
+
+    #[test]
+    fn deletions_count_as_needed_only_while_an_older_segment_remains() {
+        assert_eq!(
+            decide(&[segment(1, 60, 0), segment(2, 0, 60), segment(3, 60, 0)], true),
+            Plan::Reclaim(vec![1])
+        );
+        assert_eq!(decide(&[segment(1, 0, 60), segment(2, 60, 0)], true), Plan::Reclaim(vec![1]));
+    }
+
+    #[test]
+    fn heavy_deletions_move_the_oldest_segment_so_that_they_can_go() {
+        let held = [segment(1, 60, 0), segment(2, 30, 30), segment(3, 30, 30)];
+        assert_eq!(decide(&held, false), Plan::Reclaim(vec![1]));
+    }
+}
