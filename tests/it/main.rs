@@ -11,6 +11,7 @@
 mod child;
 mod cli;
 mod email;
+mod examples;
 mod idempotency;
 mod kill;
 mod mailbox;
