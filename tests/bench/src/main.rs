@@ -4,6 +4,7 @@
 //! makes the load. Nothing is compared across runs: disks and machines swing too much for that.
 
 mod client;
+mod figure;
 mod figures;
 mod gateway;
 mod journal;
@@ -12,6 +13,7 @@ mod process;
 mod rounds;
 mod servers;
 mod sink;
+mod store;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +31,16 @@ struct Cli {
 enum Command {
     /// From the socket to the receiver: submits, deliveries, latency, CPU, memory, start.
     E2e(E2e),
+    /// The embedded engine beside the bare append and other stores: commits, a notification's life, queues, starts.
+    Store(store::Options),
+    /// Fills a store for later, says so, and waits to be killed.
+    #[command(hide = true)]
+    StoreFill {
+        /// The store.
+        dir: std::path::PathBuf,
+        /// So many notifications.
+        count: u64,
+    },
     /// The load alone, on a gateway that runs already with a channel `hook`: for profiling it.
     Load {
         /// Where the gateway listens.
@@ -97,8 +109,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::E2e(options) => {
             let rounds = rounds::measure(Duration::from_secs(options.seconds), options.rounds).await?;
             let figures = figures::figures(&rounds);
-            if options.json { figures::print_json(&figures) } else { figures::print_table(&figures) }
+            figure::print(&figures, options.json)
         }
+        Command::Store(options) => figure::print(&store::measure(&options).await?, options.json),
+        Command::StoreFill { dir, count } => store::fill_and_wait(&dir, count).await,
         Command::Load { gateway, later, seconds } => load_alone(gateway, later, seconds).await,
         Command::Sink { stall } => sink::serve(stall).await,
         Command::LimitAccept => servers::accept().await,
@@ -112,11 +126,14 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn load_alone(gateway: SocketAddr, later: bool, seconds: u64) -> anyhow::Result<()> {
-    let target =
-        if later { load::Target::submit_for_later(gateway)? } else { load::Target::submit(gateway) };
+    let target = if later { load::Target::submit_for_later(gateway)? } else { load::Target::submit(gateway) };
     let load = load::closed(&target, Duration::from_secs(seconds)).await?;
     let (p50, p99) = (load.quantile_us(0.5), load.quantile_us(0.99));
-    println!("{} accepted, {} refused, {:.0}/s, p50 {p50} us, p99 {p99} us", load.accepted, load.refused,
-        load.per_second());
+    println!(
+        "{} accepted, {} refused, {:.0}/s, p50 {p50} us, p99 {p99} us",
+        load.accepted,
+        load.refused,
+        load.per_second()
+    );
     Ok(())
 }

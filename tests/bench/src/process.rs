@@ -47,6 +47,18 @@ impl Process {
         Ok((process, address))
     }
 
+    /// Starts this very program, and waits until it prints a line.
+    pub(crate) async fn says_ready(args: &[&OsStr]) -> anyhow::Result<Self> {
+        let mut child = own(args)?.stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("no output")?;
+        let process = Self(child);
+        let mut line = String::new();
+        let line =
+            tokio::task::spawn_blocking(move || BufReader::new(output).read_line(&mut line).map(|_| line));
+        anyhow::ensure!(!line.await??.is_empty(), "a process of the bench ended before it was ready");
+        Ok(process)
+    }
+
     /// CPU time so far, in user and kernel mode, of all its threads.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
