@@ -15,6 +15,7 @@ pub mod engine;
 mod flight;
 mod history;
 mod keys;
+mod kinds;
 mod ledger;
 pub mod memory;
 pub mod plugins;

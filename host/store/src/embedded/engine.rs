@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::ready;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -33,16 +34,17 @@ const CEILINGS: Ceilings = Ceilings::common(Durability::Disk);
 /// The engine inside the binary. Dropping it closes it, and waits for its threads.
 #[derive(Debug)]
 pub struct EmbeddedEngine {
-    pub(super) parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
+    path: PathBuf,
     space: Space,
     recovery: Recovery,
 }
 
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
     queue: Arc<super::queue::Queue>,
-    indexer: Arc<super::indexer::Indexer>,
+    pub(crate) indexer: Arc<super::indexer::Indexer>,
     readers: Arc<super::readers::Readers>,
     pub(super) reclaim: Arc<super::reclaim::Reclaim>,
     threads: Mutex<Option<Threads>>,
@@ -60,9 +62,15 @@ impl EmbeddedEngine {
         let threads = Mutex::new(Some(threads));
         Ok(Self {
             parts: Arc::new(Parts { shared, queue, indexer, readers, reclaim, threads }),
+            path: options.path,
             space,
             recovery,
         })
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.clone()
     }
 
     /// What the start found.
@@ -243,7 +251,7 @@ impl Drop for EmbeddedEngine {
 
 impl Parts {
     /// Commits what waits, writes the index, and lets the directory go. The second caller waits for the first.
-    fn shut_down(&self) -> Result<(), CommitError> {
+    pub(crate) fn shut_down(&self) -> Result<(), CommitError> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Threads { committer, indexer, reclaim, readers, lock }) = threads.take() {
             let health = &self.shared.health;

@@ -83,6 +83,11 @@ pub trait Files: Send + Sync + Debug {
     /// # Errors
     /// What the system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// What the system says; not every file system can, and none across disks.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file, or a directory with all that is in it; an absent one is no error.
     ///
     /// # Errors
@@ -143,6 +148,10 @@ impl Files for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -132,7 +132,17 @@ impl FrameHeader {
     }
 
     pub(crate) fn holds(&self, place: Place, payload: &[u8]) -> bool {
-        self.crc == place.checksum(self.length, self.last, payload)
+        self.crc == self.checksum_at(place, payload)
+    }
+
+    /// What its checksum ought to be, there and with that payload.
+    pub(crate) fn checksum_at(&self, place: Place, payload: &[u8]) -> u32 {
+        place.checksum(self.length, self.last, payload)
+    }
+
+    /// What it says itself.
+    pub(crate) fn stated_checksum(&self) -> u32 {
+        self.crc
     }
 }
 
@@ -176,6 +186,11 @@ impl FrameBuilder {
         let at = self.bytes.len() as u64;
         self.bytes.extend_from_slice(value);
         at
+    }
+
+    /// Takes a payload as it was read.
+    pub(crate) fn raw(&mut self, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
     }
 
     /// Makes it the frame of a manifest.

@@ -99,6 +99,16 @@ pub(crate) enum Stored {
     At(Location),
 }
 
+impl Stored {
+    /// The bytes of the value.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Inline { value, .. } => value.len() as u64,
+            Self::At(at) => u64::from(at.length),
+        }
+    }
+}
+
 impl Indexed {
     fn encode(version: Version, at: Location, value: Option<&Value>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(32);

@@ -45,6 +45,7 @@ pub(crate) struct Segments {
     directory: PathBuf,
     open: Mutex<BTreeMap<u64, Arc<dyn File>>>,
     sealed: Mutex<BTreeMap<u64, u64>>,
+    removals: Mutex<()>,
 }
 
 /// Why a value was not read.
@@ -68,7 +69,27 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
 
 impl Segments {
     pub(crate) fn new(files: Arc<dyn Files>, directory: PathBuf) -> Self {
-        Self { files, directory, open: Mutex::default(), sealed: Mutex::default() }
+        Self {
+            files,
+            directory,
+            open: Mutex::default(),
+            sealed: Mutex::default(),
+            removals: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
+    /// While it is held, no segment goes.
+    pub(crate) fn hold_removals(&self) -> MutexGuard<'_, ()> {
+        self.removals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the file again the next time: there is another one under its name.
+    pub(crate) fn forget_open(&self, segment: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -105,6 +126,7 @@ impl Segments {
 
     /// Removes a segment's file; what still reads it may go on.
     pub(crate) fn remove(&self, segment: u64) -> io::Result<()> {
+        let _alone = self.hold_removals();
         self.files.remove(&self.path(segment))?;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         self.files.sync_directory(&self.directory)
@@ -132,9 +154,8 @@ impl Segments {
     }
 
     /// Makes a segment whose first frame is `manifest`.
-    fn create(&self, segment: u64, manifest: &Manifest) -> io::Result<Tail> {
-        let header =
-            SegmentHeader { format: FORMAT, segment, salt: RandomState::new().build_hasher().finish() };
+    pub(crate) fn create(&self, segment: u64, manifest: &Manifest) -> io::Result<Tail> {
+        let header = SegmentHeader { format: FORMAT, segment, salt: new_salt() };
         let file = self.files.open(&self.path(segment), Mode::New)?;
         let mut bytes = header.encode();
         let mut frame = FrameBuilder::default();
@@ -148,6 +169,11 @@ impl Segments {
         let offset = bytes.len() as u64;
         Ok(Tail { file, header, offset, first: offset })
     }
+}
+
+/// Nobody who chooses values knows it, so none can be made that looks like a frame.
+pub(crate) fn new_salt() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 fn keep(open: &mut BTreeMap<u64, Arc<dyn File>>, segment: u64, file: Arc<dyn File>) {

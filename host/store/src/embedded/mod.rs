@@ -35,7 +35,8 @@ mod shared;
 mod space;
 mod survey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+pub mod tools;
 
 use std::io;
 use std::path::PathBuf;
@@ -101,6 +102,18 @@ pub enum OpenError {
         path: PathBuf,
         /// The holder, if it could be read.
         pid: Option<u32>,
+    },
+    /// There is nothing to look at.
+    #[error("there is no store at {}: it has no `journal` directory", path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup would mix with something else.
+    #[error("{} is not empty: name a directory that is absent or empty", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
     },
     /// Acknowledged work is missing or unreadable.
     #[error("the journal is damaged in segment {segment} at offset {offset} ({}); acknowledged work is there or \

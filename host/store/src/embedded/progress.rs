@@ -1,6 +1,7 @@
 //! Telling whoever waits how far a long reading of the journal is.
 
 use std::fmt::Debug;
+use std::io;
 
 /// Told about one piece of work at a time, from the thread that does it; it must return at once.
 pub trait Progress: Send + Sync + Debug {
@@ -10,6 +11,10 @@ pub trait Progress: Send + Sync + Debug {
     fn reached(&self, bytes: u64);
     /// It ended, well or not.
     fn end(&self);
+    /// Whether whoever waits for it went away, so that it should stop; asked between two small steps.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Tells nobody.
@@ -38,6 +43,12 @@ impl<'a> Meter<'a> {
     pub(crate) fn advance(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.progress.reached(self.bytes);
+    }
+
+    /// # Errors
+    /// `Interrupted`, when nobody waits for it any more.
+    pub(crate) fn go_on(&self) -> io::Result<()> {
+        if self.progress.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }
 

@@ -106,7 +106,8 @@ fn batch(reader: &SegmentReader, frame: &Frame) -> Result<Batch, OpenError> {
     Ok(Batch { entries, tombs, end, bytes: frame.end() - frame.offset })
 }
 
-fn entry(segment: u64, values_at: u64, change: &Replayed<'_>) -> (Key, Entry) {
+/// A change, as the overlay holds it.
+pub(crate) fn entry(segment: u64, values_at: u64, change: &Replayed<'_>) -> (Key, Entry) {
     let state = match change.value {
         None => State::Gone,
         Some((value, at)) => {

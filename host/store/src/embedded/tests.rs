@@ -5,7 +5,7 @@ mod every_fault;
 mod faults;
 mod power;
 mod reclaim;
-mod recovery;
+pub(crate) mod recovery;
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn flush(engine: &EmbeddedEngine) {
 }
 
 /// The directory as a crash at this moment would leave it.
-fn crashed(from: &Path) -> TempDir {
+pub(crate) fn crashed(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
     copy(from, to.path());
     to

@@ -289,6 +289,10 @@ impl Files for TestDisk {
         }
     }
 
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step(Operation::Remove)?;
         match name_in_journal(path) {

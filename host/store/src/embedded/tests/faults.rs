@@ -40,6 +40,9 @@ impl Files for Faulty {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Disk.rename(from, to)
     }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.link(from, to)
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         Disk.remove(path)
     }

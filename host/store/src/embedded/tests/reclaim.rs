@@ -281,6 +281,9 @@ impl Files for Recorded {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Disk.rename(from, to)
     }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.link(from, to)
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.note();
         Disk.remove(path)

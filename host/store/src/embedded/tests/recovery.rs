@@ -233,7 +233,7 @@ async fn a_broken_index_is_moved_aside_and_built_again() {
     }
 }
 
-pub(super) fn overwrite(directory: &std::path::Path, byte: u8) {
+pub(crate) fn overwrite(directory: &std::path::Path, byte: u8) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
