@@ -1,9 +1,12 @@
 //! What the API's answers mean for a delivery.
 //!
-//! A taken message has a `statusCode`: 2xxx is accepted, 3000 handed to the carrier, 4000 received; 1xxx and the other
-//! 3xxx are refusals. A refused request has `errorCode` and `errorMessage`, with an HTTP status that says the rest.
+//! An accepted request names the message and its `statusCode`, which [`crate::codes`] judges. A refused one has `errorCode` and
+//! `errorMessage`, with an HTTP status that says the rest (`solapi/documents`: `authentication/api-key.md` for the 403s,
+//! `1. simpleMessage.md` of messages-v4 for 400, 402 and 500); with `InvalidStatusCode` comes the message's own code.
 
 use fanfare_sdk::prelude::*;
+
+use crate::codes::{Verdict, judge};
 
 /// Refusals that another signature, with the next attempt's salt and date, mends.
 const SIGN_AGAIN: [&str; 2] = ["DuplicatedSignature", "RequestTimeTooSkewed"];
@@ -16,19 +19,24 @@ pub(crate) fn receipt(response: &Response) -> Result<Receipt, SendError> {
     let text = |key: &str| answer.get(key).and_then(Value::as_str);
     let mut receipt = Receipt::new().status(response.status);
     receipt.provider_id = text("messageId").or(text("groupId")).map(str::to_owned);
-    match text("statusCode") {
-        Some(code) if !is_accepted(code) => {
-            let why = text("statusMessage").unwrap_or("no reason given");
-            let message = format!("the provider refused the message with code {code}: {why}");
-            Err(Fault::new(format!("sms-{}", kebab(code)), message).with_status(response.status).into())
-        }
-        // Without a code the HTTP status stands: asking again could send the message twice.
-        Some(_) | None => Ok(receipt),
+    // Without a code the HTTP status stands: asking again could send the message twice.
+    match text("statusCode").and_then(|code| fault(code, text("statusMessage"), response.status)) {
+        Some(refused) => Err(refused),
+        None => Ok(receipt),
     }
 }
 
-fn is_accepted(code: &str) -> bool {
-    code.starts_with('2') || code == "3000" || code == "4000"
+/// What follows from a message's code; nothing when it is good news.
+fn fault(code: &str, message: Option<&str>, status: u16) -> Option<SendError> {
+    let (verdict, words) = judge(code);
+    let said = message.map_or_else(String::new, |message| format!(": {}", message.trim()));
+    let message = format!("the provider answered {code}, {words}{said}");
+    let fault = Fault::new(format!("sms-{}", kebab(code)), message).with_status(status);
+    match verdict {
+        Verdict::Accepted => None,
+        Verdict::TryAgain => Some(SendError::Transient(fault)),
+        Verdict::Refused => Some(SendError::Permanent(fault)),
+    }
 }
 
 fn refusal(response: &Response) -> SendError {
@@ -40,6 +48,10 @@ fn refusal(response: &Response) -> SendError {
             .unwrap_or_else(|| SendError::transient("no-answer", "an empty answer"));
     };
     let why = answer.get("errorMessage").and_then(Value::as_str).unwrap_or("no reason given");
+    let own = answer.get("statusCode").and_then(Value::as_str);
+    if let Some(refused) = own.and_then(|own| fault(own, Some(why), response.status)) {
+        return refused;
+    }
     let message = format!("the provider answered {} {code}: {why}", response.status);
     if SIGN_AGAIN.contains(&code) {
         return SendError::Transient(Fault::new(kebab(code), message).with_status(response.status));
@@ -47,14 +59,17 @@ fn refusal(response: &Response) -> SendError {
     response.refused(kebab(code), message)
 }
 
-/// `NotEnoughBalance` to `not-enough-balance`.
+/// `NotEnoughBalance` to `not-enough-balance`, and `InvalidAPIKey` to `invalid-api-key`.
 fn kebab(code: &str) -> String {
     let mut out = String::new();
-    for c in code.chars().take(64) {
-        if c.is_ascii_uppercase() && !out.is_empty() {
+    let (mut before, mut rest) = (None::<char>, code.chars().take(64).peekable());
+    while let Some(c) = rest.next() {
+        let begins = rest.peek().is_some_and(char::is_ascii_lowercase);
+        if c.is_ascii_uppercase() && before.is_some_and(|before| before.is_ascii_lowercase() || begins) {
             out.push('-');
         }
         out.push(if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+        before = Some(c);
     }
     out
 }
@@ -78,12 +93,28 @@ mod tests {
 
     #[test]
     fn refused_messages_keep_the_providers_code() {
-        for code in ["1062", "1030", "3059"] {
-            let refused = judged(200, &json!({ "statusCode": code, "statusMessage": "발신번호 미등록" }));
-            let Err(SendError::Permanent(fault)) = refused else { panic!("{code}") };
-            assert_eq!(fault.code, format!("sms-{code}"));
-            assert!(fault.message.contains("발신번호 미등록"));
-        }
+        let of = |code: &str| {
+            judged(200, &json!({ "statusCode": code, "statusMessage": "발신번호 미등록" })).unwrap_err()
+        };
+        let SendError::Permanent(fault) = of("1062") else { panic!("it is permanent") };
+        assert_eq!(fault.code, "sms-1062");
+        let words = "the provider answered 1062, the sender's number is not registered: 발신번호 미등록";
+        assert_eq!(fault.message, words);
+        assert!(matches!(of("2024"), SendError::Transient(fault) if fault.code == "sms-2024"));
+        assert!(matches!(of("2254"), SendError::Permanent(_)), "not every 2xxx is accepted");
+    }
+
+    #[test]
+    fn a_refused_request_that_names_the_messages_code_is_judged_by_it() {
+        let of = |own: &str| {
+            judged(400, &json!({ "errorCode": "InvalidStatusCode", "errorMessage": "m", "statusCode": own }))
+        };
+        assert!(matches!(of("1062"), Err(SendError::Permanent(fault)) if fault.code == "sms-1062"));
+        assert!(matches!(of("1024"), Err(SendError::Transient(fault)) if fault.code == "sms-1024"));
+        let contradictory = of("2000");
+        assert!(
+            matches!(contradictory, Err(SendError::Permanent(fault)) if fault.code == "invalid-status-code")
+        );
     }
 
     #[test]
@@ -101,8 +132,12 @@ mod tests {
             matches!(of(429, "TooManyRequests"), SendError::Transient(fault) if fault.code == "too-many-requests")
         );
         assert!(matches!(of(500, "InternalError"), SendError::Transient(_)));
-        assert!(matches!(of(401, "SignatureDoesNotMatch"), SendError::Permanent(_)));
-        assert!(matches!(of(401, "DuplicatedSignature"), SendError::Transient(_)));
+        assert!(matches!(of(403, "SignatureDoesNotMatch"), SendError::Permanent(_)));
+        assert!(
+            matches!(of(403, "InvalidAPIKey"), SendError::Permanent(fault) if fault.code == "invalid-api-key")
+        );
+        assert!(matches!(of(403, "RequestTimeTooSkewed"), SendError::Transient(_)));
+        assert!(matches!(of(403, "DuplicatedSignature"), SendError::Transient(_)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `crypto` with the secret `api-secret`; the salt is delivery and attempt, because the API refuses one that it has seen.
 
 mod answer;
+mod codes;
 mod text;
 
 use fanfare_sdk::crypto::{Hash, KeyFormat};

@@ -44,6 +44,7 @@ fn the_signature_is_the_keyed_hash_of_date_and_salt() {
     let mac = crypto::hmac("api-secret", KeyFormat::Raw, Hash::Sha256, data.as_bytes()).unwrap();
     assert_eq!(part("signature"), encode::hex(&mac));
     assert_eq!(part("signature").len(), 64);
+    assert!((12..=64).contains(&part("salt").len()), "as the provider asks");
     let mut second = attempt();
     second.number = 2;
     assert_ne!(coolsms().authorization(&second).unwrap(), header);
