@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
         Command::Serve => with_config(cli.config, serve::serve),
         Command::Demo { keep } => run(demo::demo(keep)),
         Command::Client(command) => run(client::run(command, cli.config.as_deref())),
-        Command::Plugin(command) => run(plugin_cli::run(command)),
+        Command::Plugin(command) => run(plugin_cli::run(command, cli.config.as_deref())),
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::auth::Authenticator;
-use crate::config::{Config, PluginRef, ProcessEnvironment};
+use crate::config::{Config, Environment, PluginRef, ProcessEnvironment};
 use crate::desk::Desk;
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
@@ -95,11 +95,22 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; then nothing is left running.
     pub async fn start(config: Config, compile: CompileWith) -> Result<Self, StartError> {
+        Self::start_in(Arc::new(ProcessEnvironment), config, compile).await
+    }
+
+    /// The same, with secrets looked up in an environment that is not the process's own.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub async fn start_in(
+        environment: Arc<dyn Environment>,
+        config: Config,
+        compile: CompileWith,
+    ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = open_store(&config, &clock).await?;
         let runtime = start_runtime(&config, compile, Arc::clone(&clock))?;
-        let options =
-            plugins::Options { runtime, store: store.clone(), environment: Arc::new(ProcessEnvironment) };
+        let options = plugins::Options { runtime, store: store.clone(), environment };
         let plugins = Plugins::start(options, &config).await.map_err(StartError::Setup)?;
         let metrics = Arc::new(Metrics::new(Some(plugins.runtime())));
         let dispatch = Dispatch::new(dispatch::Options {
@@ -126,6 +137,7 @@ impl Gateway {
                 server: config.server.clone(),
                 intake: intake.clone(),
                 desk: desk.clone(),
+                plugins: plugins.clone(),
                 access: access.clone(),
                 metrics,
                 stopping: stopping.clone(),

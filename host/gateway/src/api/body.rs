@@ -45,7 +45,12 @@ pub(super) struct ReadBody {
 
 impl Bodies {
     pub(super) fn new(read_timeout: Duration) -> Self {
-        Self { budget: Arc::new(Semaphore::new(MEMORY_MAX / PIECE_BYTES)), read_timeout }
+        Self::within(MEMORY_MAX, read_timeout)
+    }
+
+    /// A budget of its own, so that large bodies of one kind take no memory from others.
+    pub(super) fn within(memory_max: usize, read_timeout: Duration) -> Self {
+        Self { budget: Arc::new(Semaphore::new(memory_max / PIECE_BYTES)), read_timeout }
     }
 
     /// Reads the whole body, `bytes_max` at most.

@@ -6,9 +6,11 @@
 mod answer;
 mod batch_items;
 mod body;
+mod channels;
 mod headers;
 mod letters;
 mod notifications;
+mod plugins;
 pub mod problem;
 mod query;
 mod server;
@@ -37,7 +39,11 @@ use crate::auth::{AuthError, Authenticator, Identity, has_origin, host_is_loopba
 use crate::config::{Scope, ServerConfig};
 use crate::desk::{Desk, DeskError};
 use crate::intake::Intake;
+use crate::plugins::{ActError, COMPONENT_BYTES_MAX, Plugins};
 use crate::telemetry::Metrics;
+
+/// What components that are being installed hold: one of the largest, with room for how it comes in pieces.
+const UPLOADS_MEMORY: usize = COMPONENT_BYTES_MAX + COMPONENT_BYTES_MAX / 4;
 
 /// What the surface needs.
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ pub struct Options {
     pub intake: Intake,
     /// Answers everything else.
     pub desk: Desk,
+    /// Changes plugins and channels.
+    pub plugins: Plugins,
     /// Who may come in.
     pub access: Access,
     /// Counts what happens.
@@ -84,10 +92,13 @@ struct Shared {
     server: Arc<ServerConfig>,
     intake: Intake,
     desk: Desk,
+    plugins: Plugins,
     access: Access,
     metrics: Arc<Metrics>,
     stopping: CancellationToken,
     bodies: Bodies,
+    /// For components, which are large.
+    uploads: Bodies,
 }
 
 impl Shared {
@@ -110,6 +121,8 @@ impl Shared {
 fn routes(options: Options) -> Router {
     let api = Arc::new(Shared {
         bodies: Bodies::new(options.server.read_timeout),
+        uploads: Bodies::within(UPLOADS_MEMORY, options.server.read_timeout),
+        plugins: options.plugins,
         server: Arc::new(options.server),
         intake: options.intake,
         desk: options.desk,
@@ -135,6 +148,16 @@ fn routes(options: Options) -> Router {
         .route("/api/v1/admin/dlq/{id}", axum::routing::delete(letters::discard))
         .route("/api/v1/admin/dlq/{id}/retry", post(letters::retry))
         .route("/api/v1/admin/status", get(status::status))
+        .route("/api/v1/admin/plugins", get(plugins::list).post(plugins::install))
+        .route("/api/v1/admin/plugins/{name}", get(plugins::show).delete(plugins::remove))
+        .route("/api/v1/admin/channels", get(channels::list))
+        .route("/api/v1/admin/channels/{name}", get(channels::show))
+        .route("/api/v1/admin/channels/{name}/activate", post(channels::activate))
+        .route("/api/v1/admin/channels/{name}/rollback", post(channels::rollback))
+        .route("/api/v1/admin/channels/{name}/pause", post(channels::pause))
+        .route("/api/v1/admin/channels/{name}/resume", post(channels::resume))
+        .route("/api/v1/admin/channels/{name}/test", post(channels::test))
+        .route("/api/v1/admin/audit", get(plugins::audit))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
@@ -246,5 +269,17 @@ fn desk_problem(error: DeskError, unknown: &'static Entry) -> Problem {
         DeskError::AlreadyEnded => Problem::new(code::ENDED, detail),
         DeskError::StoreFull(_) => Problem::new(code::STORE_FULL, detail),
         DeskError::StoreFailed(_) => Problem::new(code::STORE_FAILED, detail),
+    }
+}
+
+/// Why an act on plugins or channels was not done.
+fn act_problem(error: ActError) -> Problem {
+    match error {
+        ActError::Absent(refused) => Problem::of_act(&refused, code::PLUGIN_UNKNOWN),
+        ActError::Conflict(refused) => Problem::of_act(&refused, code::PLUGIN_IN_USE),
+        ActError::Refused(refused) => Problem::of_act(&refused, code::PLUGIN_INVALID),
+        ActError::Read(error) => read_problem(error),
+        ActError::Commit(error) => desk_problem(error.into(), code::NOT_FOUND),
+        ActError::Stopping => Problem::new(code::SHUTTING_DOWN, "the gateway is stopping"),
     }
 }

@@ -12,6 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::intake::Refusal;
+use crate::plugins::Refused;
 
 /// Longer details are cut at the last character that fits: they quote what a client sent.
 pub const DETAIL_BYTES_MAX: usize = 1_024;
@@ -79,6 +80,10 @@ table! {
         "Check the id; histories are removed after their time.";
     DELIVERY_UNKNOWN = "delivery.unknown", NOT_FOUND, "There is no such delivery",
         "Check the id: the notification's id, a dash and a number.";
+    PLUGIN_UNKNOWN = "plugin.unknown", NOT_FOUND, "There is no such plugin",
+        "List them with `fanfare plugin list`, or install one.";
+    CHANNEL_ABSENT = "channel.absent", NOT_FOUND, "The channel is not configured",
+        "Add its section to the configuration and reload it.";
     METHOD = "route.method", METHOD_NOT_ALLOWED, "The path does not take this method",
         "Use one of the methods in the Allow header.";
     READ_TIMEOUT = "request.timeout", REQUEST_TIMEOUT, "The body took too long",
@@ -89,6 +94,14 @@ table! {
         "There is nothing left to cancel.";
     NOT_DEAD = "dlq.not-dead", CONFLICT, "The delivery is not a dead letter",
         "List the dead letters; it may have been sent again or discarded already.";
+    PLUGIN_APPROVAL = "plugin.approval", CONFLICT, "The plugin asks for more than was approved",
+        "Look at what it asks for, and approve it with the activation.";
+    PLUGIN_IN_USE = "plugin.in-use", CONFLICT, "The plugin is needed",
+        "Activate another plugin where it is needed first.";
+    CHANNEL_SUSPENDED = "channel.suspended", CONFLICT, "The channel is suspended",
+        "Resume it, or activate another plugin without a canary.";
+    NO_ROLLBACK = "channel.no-rollback", CONFLICT, "There is no generation to go back to",
+        "Activate the plugin that is wanted.";
     TOO_LARGE = "request.too-large", PAYLOAD_TOO_LARGE, "The request is too large",
         "Stay inside the limit that the detail names.";
     MEDIA = "request.media-type", UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON",
@@ -107,6 +120,28 @@ table! {
         "Name a user from [users] of the configuration.";
     KEY_REUSED = "idempotency.mismatch", UNPROCESSABLE_ENTITY, "The idempotency key was used with another body",
         "Use a new key for a new request.";
+    PLUGIN_INVALID = "plugin.invalid", UNPROCESSABLE_ENTITY, "The component is no plugin that this host serves",
+        "Build it with the SDK, and try it with `fanfare plugin check`.";
+    PLUGIN_TOO_LARGE = "plugin.too-large", UNPROCESSABLE_ENTITY, "The component is too large",
+        "Strip its debug information: 64 MiB are allowed.";
+    PLUGIN_VERSION = "plugin.version", UNPROCESSABLE_ENTITY, "The plugin was built for another contract",
+        "Build it with a matching SDK, or start a matching Fanfare.";
+    PLUGIN_COMPILE = "plugin.compile", UNPROCESSABLE_ENTITY, "The component can't be compiled",
+        "Try it with `fanfare plugin check`.";
+    PLUGIN_KIND = "plugin.kind", UNPROCESSABLE_ENTITY, "The plugin is of the other kind",
+        "Name a channel plugin.";
+    PLUGIN_LINK = "plugin.link", UNPROCESSABLE_ENTITY, "The plugin does not fit this host",
+        "Build it against the contract that this host serves.";
+    PLUGIN_CHECK = "plugin.check", UNPROCESSABLE_ENTITY, "The plugin refuses its settings",
+        "Correct the settings that the detail names.";
+    PLUGIN_UNREADABLE = "plugin.unreadable", UNPROCESSABLE_ENTITY, "The component can't be read",
+        "Install it again.";
+    BAD_SETTINGS = "config.settings", UNPROCESSABLE_ENTITY, "The settings do not fit the plugin",
+        "Correct the settings that the detail names.";
+    BAD_GRANT = "config.grant", UNPROCESSABLE_ENTITY, "A grant is missing or can't be read",
+        "Grant what the plugin needs, in the configuration or with the activation.";
+    BAD_SECRET = "config.secret", UNPROCESSABLE_ENTITY, "A secret is missing or too many",
+        "Name the secrets that the plugin asks for, by a reference of the configuration.";
     PANIC = "server.panic", INTERNAL_SERVER_ERROR, "The gateway made a mistake",
         "The log has the details; please report it. The request may or may not have been accepted.";
     INTERNAL = "server.internal", INTERNAL_SERVER_ERROR, "The gateway can't read its store",
@@ -166,6 +201,12 @@ impl Problem {
             pointer: None,
             retry_after: None,
         }))
+    }
+
+    /// Why an act on plugins or channels was not done, under its own code where the table has it.
+    pub(super) fn of_act(refused: &Refused, else_entry: &'static Entry) -> Self {
+        let entry = TABLE.iter().find(|entry| entry.code == refused.code).copied();
+        Self::new(entry.unwrap_or(else_entry), refused.message.clone())
     }
 
     /// The same problem, at this JSON pointer (RFC 6901) into the body.

@@ -6,11 +6,14 @@
 //!
 //! Nothing is read but the API: no store, no lock, no plugin. So a command works from any machine that reaches the gateway.
 
+mod audit;
+mod channel;
 mod dlq;
 mod error;
 mod http;
 mod options;
 mod output;
+pub(crate) mod plugin;
 mod send;
 mod status;
 mod time;
@@ -50,6 +53,10 @@ pub(crate) enum ClientCommand {
     Trace(trace::Arguments),
     /// Dead letters: list, show, send again, delete.
     Dlq(dlq::Arguments),
+    /// Channels: list, show, activate a plugin, roll back, pause, resume, test.
+    Channel(channel::Arguments),
+    /// Show who did what to plugins and channels.
+    Audit(audit::Arguments),
 }
 
 /// What a command found.
@@ -68,5 +75,7 @@ pub(crate) async fn run(command: ClientCommand, config: Option<&Path>) -> ExitCo
         ClientCommand::Status(arguments) => status::run(&arguments, config).await,
         ClientCommand::Trace(arguments) => trace::run(&arguments, config).await,
         ClientCommand::Dlq(arguments) => dlq::run(arguments, config).await,
+        ClientCommand::Channel(arguments) => channel::run(arguments, config).await,
+        ClientCommand::Audit(arguments) => audit::run(&arguments, config).await,
     }
 }

@@ -30,6 +30,11 @@ impl Screen {
         Self { json }
     }
 
+    /// Whether scripts read it.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Shows an answer: as it is in JSON, or as `text` makes it for people.
     pub(crate) fn show(self, answer: &Value, text: impl FnOnce() -> String) {
         if self.json {

@@ -10,6 +10,7 @@ mod screen;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ async fn run(keep: bool, compile: CompileWith) -> anyhow::Result<()> {
     println!("Starting the gateway (the first start compiles its plugins) ...");
     let text = config(&receivers, &folder.path().display().to_string());
     let config = Config::read(None, &text, &environment()).map_err(|errors| anyhow!("{errors}"))?;
-    let gateway = Gateway::start(config, compile).await?;
+    let gateway = Gateway::start_in(Arc::new(environment()), config, compile).await?;
     println!("Gateway:   http://{}\n", gateway.address());
     let story = story(&Client::of(gateway.address()), &receivers).await;
     if let Ok(dead) = &story {

@@ -1,6 +1,6 @@
 //! `fanfare plugin`: what a plugin's author types, from an empty folder to a component that was tried.
 //!
-//! Each command is a file: its arguments, what it does, and how that is shown. None of them opens a store or a socket;
+//! Each command is a file: its arguments, what it does, and how that is shown. None of the author's opens a store or a socket;
 //! `run`, `test` and `check` use the gateway's own runtime with a script in place of the network. Standard output has the
 //! answer alone (one JSON document with `--json`); what compilers say goes to standard error.
 
@@ -11,12 +11,14 @@ mod pack;
 mod sdk;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use self::failure::Failure;
+use crate::client;
 
 /// Below the help of each command.
 macro_rules! help {
@@ -39,6 +41,9 @@ pub(crate) enum PluginCommand {
     Build(build::Arguments),
     /// Put a manifest into a component that was built by other means.
     Pack(pack::Arguments),
+    /// What a running gateway has installed.
+    #[command(flatten)]
+    Installed(client::plugin::PluginCommand),
 }
 
 /// How an answer is printed.
@@ -86,10 +91,11 @@ impl Output {
 }
 
 /// Carries out `command`.
-pub(crate) async fn run(command: PluginCommand) -> ExitCode {
+pub(crate) async fn run(command: PluginCommand, config: Option<&Path>) -> ExitCode {
     match command {
         PluginCommand::New(arguments) => arguments.output.end(new::run(&arguments)),
         PluginCommand::Build(arguments) => arguments.output.end(build::run(&arguments)),
         PluginCommand::Pack(arguments) => arguments.output.end(pack::run(&arguments)),
+        PluginCommand::Installed(command) => client::plugin::run(command, config).await,
     }
 }

@@ -17,7 +17,7 @@ use super::keeper::{Act, Keeper, compare};
 use super::kept::{Candidate, Kept};
 use super::shelf::{Found, asked, is_channel};
 use super::stage::{Recipe, grants};
-use crate::config::{ChannelConfig, PluginRef};
+use crate::config::{ChannelConfig, PluginRef, SecretText};
 use crate::embedded;
 
 /// What is to serve a channel. What is left out is inherited from the generation that serves.
@@ -71,6 +71,13 @@ impl Activation {
             recipe.grants.clone_from(grants);
         }
         recipe
+    }
+
+    /// The plugin's name, version and digest.
+    #[must_use]
+    pub fn plugin(&self) -> (&str, &str, Digest) {
+        let manifest = self.found.plugin.manifest();
+        (&manifest.name, &manifest.version, self.found.plugin.digest())
     }
 
     /// What is asked for against what is granted, with `current` serving.
@@ -197,6 +204,7 @@ impl Keeper {
                 part: Some("grants"),
             }));
         }
+        self.check_references(activation, kept).map_err(ActError::Refused)?;
         let recipe = activation.recipe(&kept.record);
         let number = kept.usage.newest + 1;
         let staged = self.staged(&self.config, (name, number), section, &activation.found, &recipe).await;
@@ -231,6 +239,25 @@ impl Keeper {
         (usage.current, usage.suspended) = (number, None);
         entry.detail = format!("generation {number} ({what}) serves in place of {}", kept.record.number);
         Ok(Step { usage, new, record, serving: Ok(staged), trial: None, entry })
+    }
+
+    /// A reference leads into the gateway's environment and files, so only the configuration introduces one: else whoever
+    /// may activate could read all of them.
+    fn check_references(&self, activation: &Activation, kept: &Kept) -> Result<(), Refused> {
+        let known = |reference: &String| {
+            let of_file = self.config.channels.values().flat_map(|section| section.secrets.values());
+            of_file.map(SecretText::reference).any(|known| known == reference)
+                || kept.record.secrets.values().any(|known| known == reference)
+        };
+        for (name, reference) in activation.secrets.iter().flatten() {
+            if !known(reference) {
+                let why = format!(
+                    "the reference of the secret {name} stands nowhere in the configuration; put it into a channel's secrets there, and reload it"
+                );
+                return Err(Refused { code: "config.secret", message: why, part: Some("secrets") });
+            }
+        }
+        Ok(())
     }
 
     async fn rollback(
@@ -387,4 +414,38 @@ fn not_installed(digest: Digest) -> ActError {
 pub(crate) fn percent(share: u16) -> String {
     let (whole, part) = (share / 100, share % 100);
     if part == 0 { format!("{whole}%") } else { format!("{whole}.{part:02}%") }
+}
+
+/// A part of all deliveries, such as `10%`, in hundredths of a per cent.
+///
+/// # Errors
+/// What has to be written instead.
+pub(crate) fn parse_share(text: &str) -> Result<u16, String> {
+    let wrong = || {
+        let short: String = text.chars().take(40).collect();
+        format!("{short:?} is no part of the deliveries; write such as \"10%\", from 0.01% to 99.99%")
+    };
+    let number: f64 = text.trim().strip_suffix('%').and_then(|n| n.trim().parse().ok()).ok_or_else(wrong)?;
+    if !(0.01..=99.99).contains(&number) {
+        return Err(wrong());
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 9999")]
+    let share = (number * 100.0).round() as u16;
+    Ok(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_part_of_the_deliveries_and_never_all_or_none() {
+        for (text, share) in [("10%", 1_000), ("0.01%", 1), ("99.99%", 9_999), (" 2.5 %", 250)] {
+            assert_eq!(parse_share(text), Ok(share), "{text}");
+            assert_eq!(parse_share(&percent(share)), Ok(share), "{text}");
+        }
+        for text in ["", "10", "0%", "100%", "-1%", "x%", "NaN%", "1e9%"] {
+            assert!(parse_share(text).unwrap_err().contains("\"10%\""), "{text}");
+        }
+    }
 }

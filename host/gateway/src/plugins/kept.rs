@@ -97,6 +97,7 @@ impl Kept {
             state: self.state(),
             generation: self.usage.current,
             plugin: format!("{} {}", self.record.plugin_name, self.record.plugin_version),
+            ready: self.serving.as_ref().ok().cloned(),
             retry: section.retry.clone(),
             slots: section.concurrency,
             alert_channel: section.alert_channel.clone(),

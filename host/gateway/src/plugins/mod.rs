@@ -16,16 +16,21 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fanfare_model::clock::Clock;
 use fanfare_model::digest::Digest;
+use fanfare_model::id::{DeliveryId, NotificationId};
+use fanfare_model::json::JsonObject;
 use fanfare_model::name::ChannelName;
-use fanfare_runtime::Runtime;
+use fanfare_model::notification::{Notification, Target};
+use fanfare_model::priority::Priority;
+pub(crate) use fanfare_runtime::COMPONENT_BYTES_MAX;
+use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo, Request, Runtime};
 use fanfare_store::Store;
 use fanfare_store::plugins::{AuditEntry, Component, Generation, Slot, Use};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use self::acts::{Activation, Review, Trial};
+pub(crate) use self::acts::{parse_share, percent};
 pub use self::error::{ActError, Refused};
 use self::keeper::{ACTS_MAX, Act, Keeper, Order};
 use self::shelf::Shelf;
@@ -261,13 +266,97 @@ impl Plugins {
         orders.send(order).await.map_err(|_| ActError::Stopping)
     }
 
-    /// The plugin that `name` means, if it is in the store; `None` for one that is only built in.
+    /// The plugin that `name` means; one that is built in looks as if it had been installed by the binary.
     ///
     /// # Errors
     /// When there is none, or the store can't be read.
-    pub async fn component(&self, name: &str) -> Result<(Digest, Option<Component>), ActError> {
+    pub async fn component(&self, name: &str) -> Result<Component, ActError> {
         let digest = self.shelf.find(name).await?;
-        Ok((digest, self.shelf.store.component(digest).await?))
+        if let Some(component) = self.shelf.store.component(digest).await? {
+            return Ok(component);
+        }
+        let found = self.shelf.found(digest).await.map_err(ActError::Refused)?;
+        Ok(self.shelf.component(&found.plugin, found.bytes.len(), "(built in)"))
+    }
+
+    /// What a generation's plugin asks for, and what of it is granted; empty when its component can't be read.
+    pub async fn permissions(&self, generation: &Generation) -> Vec<Request> {
+        self.shelf.permissions(generation).await.unwrap_or_default()
+    }
+
+    /// Makes one attempt with a notification that is made up and kept nowhere. Answers the generation's number, and what
+    /// came of it.
+    ///
+    /// # Errors
+    /// When there is no such channel, or none of its generations can be staged.
+    pub async fn test(
+        &self,
+        name: &ChannelName,
+        id: NotificationId,
+        address: Option<String>,
+        by: &str,
+    ) -> Result<(u64, AttemptReport), ActError> {
+        let setup = self.setup();
+        let channel = setup.channels.get(name).ok_or_else(|| acts::no_channel(name))?;
+        let Some(generation) = channel.ready.clone() else {
+            let why = format!("{name} can't be staged: {}", channel.why().unwrap_or_default());
+            return Err(ActError::Conflict(Refused::new("channel.suspended", why)));
+        };
+        let report = generation.send(self.made_up(name, id, address)?).await;
+        let outcome = report.outcome.as_str();
+        let code = report.outcome.fault().map(|fault| format!(" ({})", fault.code)).unwrap_or_default();
+        let entry = AuditEntry {
+            at: self.shelf.clock.now(),
+            by: by.to_owned(),
+            act: "test".to_owned(),
+            subject: Slot::Channel(name.clone()).to_string(),
+            digest: Some(generation.plugin().digest()),
+            generation: Some(generation.number()),
+            detail: format!("{outcome}{code}"),
+            added: Vec::new(),
+            removed: Vec::new(),
+        };
+        self.shelf.store.note(&entry).await?;
+        Ok((generation.number(), report))
+    }
+
+    fn made_up(
+        &self,
+        name: &ChannelName,
+        id: NotificationId,
+        address: Option<String>,
+    ) -> Result<AttemptInput, ActError> {
+        let event_type = "fanfare.test".parse().map_err(|error: fanfare_model::name::BadName| {
+            ActError::Refused(Refused::new("request.invalid-field", error.to_string()))
+        })?;
+        let to = vec![Target::Channel { channel: name.clone(), address: address.clone() }];
+        let notification = Notification {
+            id,
+            event_type,
+            created_at: self.shelf.clock.now(),
+            to,
+            title: Some(format!("A test of the channel {name}")),
+            body: Some(
+                "An operator asked for it with `fanfare channel test`. There is nothing to do.".to_owned(),
+            ),
+            data: JsonObject::default(),
+            priority: Priority::Normal,
+            send_at: None,
+            expires_at: None,
+            dedup: None,
+            metadata: JsonObject::default(),
+            traceparent: None,
+            submitted_by: None,
+            alert_about: None,
+        };
+        Ok(AttemptInput {
+            delivery: DeliveryId { notification: id, index: 0 },
+            number: 1,
+            notification: Arc::new(notification),
+            recipient: RecipientInfo::default(),
+            address,
+            traceparent: None,
+        })
     }
 
     /// All components in the store.
@@ -321,19 +410,5 @@ impl Plugins {
     /// When the store can't be read.
     pub async fn audit(&self, subject: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, ActError> {
         Ok(self.shelf.store.audit(subject, limit).await?)
-    }
-
-    /// Writes down an act that changed nothing here.
-    ///
-    /// # Errors
-    /// When the store can't be written.
-    pub async fn note(&self, entry: &AuditEntry) -> Result<(), ActError> {
-        Ok(self.shelf.store.note(entry).await?)
-    }
-
-    /// The clock.
-    #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.shelf.clock
     }
 }

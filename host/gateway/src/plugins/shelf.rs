@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use fanfare_model::clock::Clock;
 use fanfare_model::digest::Digest;
-use fanfare_runtime::{COMPONENT_BYTES_MAX, Kind, Manifest, Plugin, Runtime, Source};
-use fanfare_store::plugins::{Asked, AuditEntry, Component, InstallError};
+use fanfare_runtime::{COMPONENT_BYTES_MAX, Kind, Manifest, Plugin, Request, Runtime, Source, review};
+use fanfare_store::plugins::{Asked, AuditEntry, Component, Generation, InstallError};
 
 use super::error::{ActError, Refused};
+use super::stage::{Recipe, grants};
 use crate::config::PluginRef;
 use crate::embedded;
 
@@ -146,7 +147,15 @@ impl Shelf {
         Ok((component, new))
     }
 
-    fn component(&self, plugin: &Plugin, bytes: usize, by: &str) -> Component {
+    /// What a generation's plugin asks for, and what of it is granted.
+    pub(super) async fn permissions(&self, generation: &Generation) -> Result<Vec<Request>, Refused> {
+        let plugin = self.by_digest(generation.plugin).await?;
+        let recipe = Recipe::of(generation);
+        let secrets: Vec<String> = recipe.secrets.keys().cloned().collect();
+        Ok(review(&plugin, &recipe.settings, &grants(&recipe.grants)?, &secrets))
+    }
+
+    pub(super) fn component(&self, plugin: &Plugin, bytes: usize, by: &str) -> Component {
         let manifest = plugin.manifest();
         Component {
             digest: plugin.digest(),

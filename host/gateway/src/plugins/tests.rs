@@ -6,15 +6,10 @@ use std::time::Duration;
 
 use fanfare_model::clock::{Clock, SystemClock};
 use fanfare_model::fault::{Fault, code};
-use fanfare_model::id::{DeliveryId, IdGenerator, Shard};
-use fanfare_model::json::JsonObject;
-use fanfare_model::notification::Notification;
+use fanfare_model::id::{IdGenerator, Shard};
 use fanfare_model::outcome::Outcome;
-use fanfare_model::priority::Priority;
 use fanfare_model::time::Timestamp;
-use fanfare_runtime::{
-    AttemptInput, AttemptReport, CallEnd, Compiler, Concurrency, Limits, RecipientInfo, RuntimeOptions, Usage,
-};
+use fanfare_runtime::{CallEnd, Compiler, Concurrency, Limits, RuntimeOptions, Usage};
 use fanfare_store::memory::MemoryEngine;
 use fanfare_test_components as components;
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fanfare_model::name::{ChannelName, UserId};
 use fanfare_model::retry::RetryPolicy;
 use fanfare_model::time::Timestamp;
-use fanfare_runtime::RouterGeneration;
+use fanfare_runtime::{ChannelGeneration, RouterGeneration};
 
 pub use self::lineup::{Lineup, Made, Trial};
 pub use self::vigil::{Seen, Signals, Vigil};
@@ -38,6 +38,8 @@ pub struct Channel {
     pub generation: u64,
     /// Its plugin's name and version.
     pub plugin: String,
+    /// The generation that serves, also while it makes no attempts; none when it can't be staged.
+    pub ready: Option<Arc<ChannelGeneration>>,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Attempts that may be under way at once.
