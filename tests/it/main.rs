@@ -12,6 +12,7 @@ mod child;
 mod cli;
 mod email;
 mod examples;
+mod fallback;
 mod idempotency;
 mod kill;
 mod mailbox;

@@ -36,6 +36,17 @@ pub struct Delivery {
     pub attempts: Vec<Attempt>,
     /// The latest decisions about it, oldest first, [`HISTORY_MAX`] at most.
     pub events: Vec<TraceEvent>,
+    /// Its places in rows of fallbacks; empty unless a router asked for some.
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// A place in a row of ways to reach one recipient, of which a later one is sent only once all before it are dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Which row of the notification; one for each recipient.
+    pub row: u16,
+    /// Its order in the row, as the router gave it.
+    pub order: u32,
 }
 
 /// A row of attempts that share one budget of retries.
@@ -58,6 +69,11 @@ pub enum Phase {
         due_at: Timestamp,
         /// For a retry: how long it waits at the most, whatever the wall clock does.
         delay: Option<Duration>,
+    },
+    /// It stands in for others, and is sent only if they die; it has no due entry.
+    Held {
+        /// Not before this instant, by the wall clock.
+        due_at: Timestamp,
     },
     /// The receiver took it.
     Delivered {
@@ -94,7 +110,7 @@ impl Phase {
     /// Whether it is one of the five ends.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        !matches!(self, Self::Waiting { .. })
+        !matches!(self, Self::Waiting { .. } | Self::Held { .. })
     }
 }
 
@@ -142,7 +158,7 @@ impl From<&Outcome> for AttemptOutcome {
 /// A delivery's status as people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeliveryStatus {
-    /// Waits for its `send_at`.
+    /// Waits for its `send_at`, or for the deliveries that it stands in for.
     Scheduled,
     /// Waits for its turn.
     Queued,
@@ -197,6 +213,7 @@ impl Delivery {
             Phase::Waiting { .. } if self.chain.attempts > 0 => DeliveryStatus::Retrying,
             Phase::Waiting { due_at, .. } if *due_at > now => DeliveryStatus::Scheduled,
             Phase::Waiting { .. } => DeliveryStatus::Queued,
+            Phase::Held { .. } => DeliveryStatus::Scheduled,
             Phase::Delivered { .. } => DeliveryStatus::Delivered,
             Phase::Dead { .. } => DeliveryStatus::Dead,
             Phase::Cancelled { .. } => DeliveryStatus::Cancelled,

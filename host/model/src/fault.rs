@@ -123,6 +123,8 @@ pub mod code {
     pub const ROUTE_EMPTY: FaultCode = FaultCode::of("route.empty");
     /// The router failed for good.
     pub const ROUTE_FAILED: FaultCode = FaultCode::of("route.failed");
+    /// A delivery that it stands in for reached the recipient.
+    pub const FALLBACK_UNNEEDED: FaultCode = FaultCode::of("fallback.unneeded");
     /// The router's plan can't be carried out.
     pub const ROUTE_INVALID: FaultCode = FaultCode::of("route.invalid");
     /// The chain of attempts reached `give_up_after`.

@@ -2,11 +2,13 @@
 //!
 //! Invariants, which the store relies on when it derives its indexes from a state:
 //! - a delivery that is [`Phase::Waiting`] has exactly one due entry, any other has none;
+//! - a delivery that is [`Phase::Held`] begins or ends with the last of those that it stands in for;
 //! - a delivery that is [`Phase::Dead`] is in the dead letters, any other is not;
 //! - a terminal delivery changes only by a replay or a discard of its dead letter;
 //! - the number of deliveries only grows, so that a [`crate::id::DeliveryId`] stays valid.
 
 mod ends;
+mod fallback;
 mod plan;
 mod settle;
 mod status;
@@ -108,7 +110,7 @@ impl NotificationState {
 
     fn waiting(&mut self, index: u16) -> Result<&mut Delivery, Misfit> {
         let delivery = self.at(index)?;
-        if delivery.phase.is_terminal() { Err(Misfit::NotWaiting) } else { Ok(delivery) }
+        if matches!(delivery.phase, Phase::Waiting { .. }) { Ok(delivery) } else { Err(Misfit::NotWaiting) }
     }
 
     fn dead(&mut self, index: u16) -> Result<&mut Delivery, Misfit> {

@@ -78,6 +78,8 @@ kinds! {
     Replayed = 11 "replayed",
     /// An operator discarded a dead letter.
     Discarded = 12 "discarded",
+    /// What it stands in for is dead: it is sent now.
+    FallbackBegun = 13 "fallback-begun",
 }
 
 #[cfg(test)]

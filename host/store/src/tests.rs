@@ -2,6 +2,7 @@
 
 mod cells;
 mod claims;
+mod fallbacks;
 mod full;
 mod gate;
 mod life;
@@ -61,6 +62,7 @@ impl Bench {
             user: user.cloned(),
             address: Some(address.to_owned()),
             due_at: self.clock.now(),
+            fallback_order: 0,
             reason: "named in to".to_owned(),
         }
     }
@@ -132,7 +134,7 @@ impl Bench {
         }
         let dead = self.store.dead_letters(&DeadLetterFilter::default(), None, 10_000).await.unwrap();
         found.extend(dead.items.iter().map(|letter| format!("dead {} {}", letter.last_at, letter.id)));
-        for user in ["ann", "bob", "eve"] {
+        for user in ["ann", "bob", "eve", "u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"] {
             let filter = ListFilter { user: Some(user.parse().unwrap()), ..ListFilter::default() };
             let of_user = self.store.list(&filter, None, 10_000).await.unwrap();
             found.extend(of_user.items.iter().map(|state| format!("user {user} {}", state.id)));

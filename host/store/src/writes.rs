@@ -43,12 +43,15 @@ struct Mark {
     chain: u32,
     attempts: u32,
     events: usize,
+    fallbacks: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Indexed {
     Due(Timestamp, Option<Duration>),
     Dead(Timestamp),
+    /// Not in an index yet.
+    Held,
     No,
 }
 
@@ -86,12 +89,13 @@ impl HeadMark {
 }
 
 impl Mark {
-    /// Every transition of the model either makes an attempt, begins a chain or ends the phase; the count of
+    /// Every transition of the model either makes an attempt, begins a chain, ends the phase or leaves a row; the count of
     /// events alone would not do, because a full history stays as long as it is.
     fn of(delivery: &Delivery) -> Self {
         let indexed = match &delivery.phase {
             Phase::Waiting { due_at, delay } => Indexed::Due(*due_at, *delay),
             Phase::Dead { at, .. } => Indexed::Dead(*at),
+            Phase::Held { .. } => Indexed::Held,
             _ => Indexed::No,
         };
         Self {
@@ -99,6 +103,7 @@ impl Mark {
             chain: delivery.chain.number,
             attempts: delivery.attempts_total,
             events: delivery.events.len(),
+            fallbacks: delivery.fallbacks.len(),
         }
     }
 }
@@ -235,7 +240,7 @@ impl Writes {
                 self.changes.push(Change::Delete(entry.key()));
             }
             (Indexed::Dead(at), _) => self.changes.push(Change::Delete(keys::dead(at, delivery.id))),
-            (Indexed::No, _) => {}
+            (Indexed::Held | Indexed::No, _) => {}
         }
     }
 
@@ -247,7 +252,7 @@ impl Writes {
             Phase::Dead { .. } => "dead",
             Phase::Expired { .. } => "expired",
             Phase::Cancelled { .. } => "cancelled",
-            Phase::Waiting { .. } | Phase::Suppressed { .. } => return,
+            Phase::Waiting { .. } | Phase::Held { .. } | Phase::Suppressed { .. } => return,
         };
         self.count(state, &format!("{end}/{}", delivery.channel));
     }

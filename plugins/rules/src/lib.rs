@@ -57,6 +57,9 @@ struct Then {
     delay: Delay,
     /// Replaces the channels' own destinations, and users' contacts.
     address: Option<String>,
+    /// Whether each channel is sent only once all before it are dead.
+    #[serde(default)]
+    fallback: bool,
 }
 
 impl Router for Rules {
@@ -114,8 +117,11 @@ impl Rule {
         if self.then.channels.is_empty() {
             decision.plan.notes.push(format!("rule {name} sends nothing"));
         }
-        for channel in &self.then.channels {
+        for (order, channel) in (0..).zip(&self.then.channels) {
             let mut target = Target::new(channel, format!("rule {name}")).delay_ms(self.then.delay.ms);
+            if self.then.fallback {
+                target = target.fallback_order(order);
+            }
             if let Some(person) = person {
                 let user = person.recipient.user.as_deref().unwrap_or("?");
                 match (person.contact(channel), &self.then.address) {

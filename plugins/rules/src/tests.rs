@@ -133,3 +133,22 @@ fn bad_rules_are_refused() {
         assert!(fanfare_sdk::serde_json::from_value::<Rules>(bad.clone()).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn fallbacks_are_in_the_order_of_the_rules_channels_and_skip_those_that_do_not_reach_a_user() {
+    let then = json!({ "channels": ["chat", "mail", "sms"], "fallback": true });
+    let rules = rules(json!({ "rules": [{ "name": "r", "then": then }] }));
+    let orders = |people: &[Person]| -> Vec<(String, u32)> {
+        plan(&rules, people)
+            .targets
+            .into_iter()
+            .map(|target| (target.channel, target.fallback_order))
+            .collect()
+    };
+    let in_order = |ways: &[(&str, u32)]| -> Vec<(String, u32)> {
+        ways.iter().map(|(channel, order)| ((*channel).to_owned(), *order)).collect()
+    };
+    assert_eq!(orders(&[]), in_order(&[("chat", 0), ("mail", 1), ("sms", 2)]));
+    let ann = person("ann", &[("sms", Some("+82")), ("mail", Some("a@b"))]);
+    assert_eq!(orders(&[ann]), in_order(&[("mail", 1), ("sms", 2)]));
+}

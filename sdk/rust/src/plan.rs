@@ -71,6 +71,13 @@ impl Target {
         self.delay_ms = delay_ms;
         self
     }
+
+    /// Sent only when all targets of the same user with a lower order have died.
+    #[must_use]
+    pub fn fallback_order(mut self, order: u32) -> Self {
+        self.fallback_order = order;
+        self
+    }
 }
 
 /// The deliveries to make. An empty plan suppresses the notification.

@@ -79,7 +79,14 @@ pub(super) fn about(
     };
     let mut state = NotificationState::accepted(&notification);
     let reason = format!("alert_channel of {}", dead.channel);
-    let planned = Planned { channel: channel.clone(), user: None, address: None, due_at: now, reason };
+    let planned = Planned {
+        channel: channel.clone(),
+        user: None,
+        address: None,
+        due_at: now,
+        fallback_order: 0,
+        reason,
+    };
     state.plan(vec![planned], now).ok()?;
     Some(NewNotification { notification: Arc::new(notification), state, dedup: None })
 }

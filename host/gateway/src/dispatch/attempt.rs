@@ -8,7 +8,7 @@ use fanfare_model::fault::{Fault, code};
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
 use fanfare_model::retry::RetryPolicy;
-use fanfare_model::state::{Misfit, Settled, Settlement};
+use fanfare_model::state::{Misfit, NotificationState, Settled, Settlement};
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo};
 use fanfare_store::{Cell, Changed, Ticket};
@@ -28,14 +28,22 @@ struct Ready {
     delivery: Delivery,
 }
 
+/// Why no attempt is made.
+struct NothingToDo {
+    /// The settle that says so, if there is one.
+    ended: Option<(Hot, Ticket<()>)>,
+}
+
 /// Runs one job. The permit counts its settle, and is given back once that is durable.
 pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaphorePermit) {
     let ready = match look(dispatch, &picked).await {
         Ok(ready) => ready,
-        Err(nothing_to_do) => {
+        Err(NothingToDo { ended }) => {
             dispatch.shared.give_back(&picked, Health::Unknown);
-            if let Some(ticket) = nothing_to_do {
-                end(dispatch, &picked, ticket).await;
+            if let Some((hot, ticket)) = ended
+                && end(dispatch, &picked, ticket).await
+            {
+                begin_fallbacks(dispatch, &picked, &hot);
             }
             dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
             return;
@@ -58,29 +66,30 @@ pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaph
     drop(permit);
 }
 
-/// Reads what is needed and makes sure that the delivery is still to be sent. An error means that it is not,
-/// with the settle that says so, if there is one.
-async fn look(dispatch: &Dispatch, picked: &Picked) -> Result<Ready, Option<Ticket<()>>> {
+/// Reads what is needed and makes sure that the delivery is still to be sent.
+async fn look(dispatch: &Dispatch, picked: &Picked) -> Result<Ready, NothingToDo> {
+    const AS_IT_IS: NothingToDo = NothingToDo { ended: None };
     let id = picked.job.entry.delivery;
     let store = &dispatch.shared.options.store;
     let hot = match &picked.job.hot {
         Some(hot) => hot.clone(),
-        None => load(dispatch, picked).await.ok_or(None)?,
+        None => load(dispatch, picked).await.ok_or(AS_IT_IS)?,
     };
     let now = store.clock().now();
     let delivery = hot.cell.read(|state| state.delivery(id.index).cloned());
-    let delivery = delivery.filter(|delivery| is_current(delivery, &picked.job)).ok_or(None)?;
+    let delivery = delivery.filter(|delivery| is_current(delivery, &picked.job)).ok_or(AS_IT_IS)?;
     let (expired, cancelled) =
         hot.cell.read(|state| (state.expires_at.is_some_and(|at| at <= now), state.cancelled_at.is_some()));
     if expired {
-        return Err(hot.cell.change(|state| state.expire(id.index, now).map(Changed::only)).ok());
+        let expire = hot.cell.change(|state| state.expire(id.index, now).map(Changed::only));
+        return Err(NothingToDo { ended: expire.ok().map(|ticket| (hot, ticket)) });
     }
     if cancelled {
         let cancel = hot.cell.change(|state| {
             state.cancel(now, |index| index != id.index);
             Ok::<_, Misfit>(Changed::only(()))
         });
-        return Err(cancel.ok());
+        return Err(NothingToDo { ended: cancel.ok().map(|ticket| (hot, ticket)) });
     }
     Ok(Ready { hot, delivery })
 }
@@ -137,7 +146,9 @@ async fn send(dispatch: &Dispatch, channel: &Channel, lineup: &Lineup, picked: &
     match settled {
         Ok(ticket) => {
             note(dispatch, &hot, &delivery, &report, &settlement, &ticket.value);
-            finish(dispatch, picked, ticket, settlement.now).await;
+            if finish(dispatch, picked, ticket, settlement.now).await && !delivery.fallbacks.is_empty() {
+                begin_fallbacks(dispatch, picked, &hot);
+            }
         }
         Err(error) => refuse(dispatch, picked, &error),
     }
@@ -250,12 +261,29 @@ async fn route(dispatch: &Dispatch, setup: &Setup, picked: &Picked, ready: Ready
     }
 }
 
-/// Waits until the settle is durable, and lets what follows from it begin.
-async fn finish(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<Settled>, settled_at: Timestamp) {
+/// Hands over what stood in for a delivery that ended, where it is sent now.
+fn begin_fallbacks(dispatch: &Dispatch, picked: &Picked, hot: &Hot) {
+    let index = picked.job.entry.delivery.index;
+    let stands_for_it = |state: &NotificationState| {
+        state.delivery(index).is_some_and(|d| d.phase.is_terminal() && !d.fallbacks.is_empty())
+    };
+    // What is known of the others already is not taken in twice.
+    if hot.cell.read(stands_for_it) {
+        dispatch.offer(&hot.cell, Some(&hot.notification));
+    }
+}
+
+/// Waits until the settle is durable, and lets what follows from it begin. Answers whether it is.
+async fn finish(
+    dispatch: &Dispatch,
+    picked: &Picked,
+    ticket: Ticket<Settled>,
+    settled_at: Timestamp,
+) -> bool {
     let settled = ticket.value.clone();
     let alerts: Vec<_> = ticket.alongside.clone();
     if !durable(picked, ticket).await {
-        return;
+        return false;
     }
     let shared = &dispatch.shared;
     let delivery = picked.job.entry.delivery;
@@ -271,13 +299,17 @@ async fn finish(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<Settled>, s
     for alert in alerts {
         dispatch.offer(&alert.cell, Some(&alert.notification));
     }
+    true
 }
 
-async fn end<T>(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<T>) {
-    if durable(picked, ticket).await {
+/// Waits until an end is durable. Answers whether it is.
+async fn end<T>(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<T>) -> bool {
+    let durable = durable(picked, ticket).await;
+    if durable {
         dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
         dispatch.shared.waiters.poke(picked.job.entry.delivery.notification);
     }
+    durable
 }
 
 /// Whether the settle reached the disk. If not, the engine takes no more writes: the delivery stays known, so

@@ -316,6 +316,7 @@ pub(crate) async fn plan(
             user: None,
             address: address.clone(),
             due_at,
+            fallback_order: 0,
             reason: "named in to".to_owned(),
         }),
     });

@@ -101,10 +101,6 @@ fn resolve(
     if !setup.channels.contains_key(&channel) {
         return Err(invalid(format!("the router chose channel {channel:?}, which is not configured")));
     }
-    if target.fallback_order > 0 {
-        let message = "the router asked for fallbacks, which this version does not carry out; give order 0";
-        return Err(invalid(message.to_owned()));
-    }
     let user = match target.user {
         None => None,
         Some(name) => {
@@ -123,6 +119,7 @@ fn resolve(
         user,
         address: target.address.or(contact),
         due_at: notification.due_at().max(now).plus(target.delay.min(DELAY_MAX)),
+        fallback_order: target.fallback_order,
         reason: target.reason,
     })
 }

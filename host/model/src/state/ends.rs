@@ -45,6 +45,7 @@ impl NotificationState {
             now,
             "expires_at passed before it was sent",
         );
+        self.follow(index, now);
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! From a plan to deliveries: what intake or a router wants sent, and routing that is put off.
 
+use std::collections::HashMap;
+
 use super::{Misfit, NotificationState};
-use crate::delivery::{Chain, Delivery, Phase};
+use crate::delivery::{Chain, Delivery, Fallback, Phase};
 use crate::fault::{Fault, code};
 use crate::id::DeliveryId;
 use crate::name::{ChannelName, UserId};
@@ -22,6 +24,8 @@ pub struct Planned {
     pub address: Option<String>,
     /// Not before this instant.
     pub due_at: Timestamp,
+    /// Its place among the ways to reach its user: the lowest is sent, a higher one only if all lower ones die.
+    pub fallback_order: u32,
     /// Why, for the trace.
     pub reason: String,
 }
@@ -32,27 +36,87 @@ impl NotificationState {
     /// # Errors
     /// [`Misfit::TooManyDeliveries`], and then nothing has changed.
     pub fn plan(&mut self, planned: Vec<Planned>, now: Timestamp) -> Result<(), Misfit> {
-        let mut fresh = Vec::new();
-        for target in planned {
-            let same = |channel: &ChannelName, user: &Option<UserId>, address: &Option<String>| {
-                *channel == target.channel
-                    && *address == target.address
-                    // Two users at one address are one recipient; without addresses they are two.
-                    && (address.is_some() || *user == target.user)
-            };
-            let known = self.deliveries.iter().any(|d| same(&d.channel, &d.user, &d.address))
-                || fresh.iter().any(|p: &Planned| same(&p.channel, &p.user, &p.address));
-            if !known {
-                fresh.push(target);
-            }
-        }
-        if self.deliveries.len() + fresh.len() > DELIVERIES_MAX {
+        let places = self.places(&planned);
+        let count = places.iter().map(|place| place + 1).max().unwrap_or(0);
+        if count.max(self.deliveries.len()) > DELIVERIES_MAX {
             return Err(Misfit::TooManyDeliveries);
         }
-        for target in fresh {
-            self.push_delivery(target, now);
+        let rows = self.rows(&planned);
+        if rows.is_empty() {
+            for (target, place) in planned.into_iter().zip(places) {
+                if place >= self.deliveries.len() {
+                    self.push_delivery(target, now);
+                }
+            }
+            return Ok(());
+        }
+        for ((target, place), row) in planned.into_iter().zip(places).zip(&rows) {
+            if place >= self.deliveries.len() {
+                self.push_delivery(target, now);
+                if let (Some(_), Some(delivery)) = (row, self.deliveries.last_mut())
+                    && let Phase::Waiting { due_at, .. } = delivery.phase
+                {
+                    delivery.phase = Phase::Held { due_at };
+                }
+            }
+            if let (Some(fallback), Some(delivery)) = (row, self.deliveries.get_mut(place)) {
+                delivery.join_row(*fallback);
+            }
+        }
+        let mut numbers: Vec<u16> = rows.into_iter().flatten().map(|fallback| fallback.row).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for row in numbers {
+            self.advance_row(row, now);
         }
         Ok(())
+    }
+
+    /// The index that each target's delivery has or will have. Two users at one address are one recipient; without
+    /// addresses they are two.
+    fn places(&self, planned: &[Planned]) -> Vec<usize> {
+        if let ([_], true) = (planned, self.deliveries.is_empty()) {
+            return vec![0];
+        }
+        let mut known = HashMap::with_capacity(self.deliveries.len() + planned.len());
+        for (place, d) in self.deliveries.iter().enumerate() {
+            known.entry(key(&d.channel, d.user.as_ref(), d.address.as_deref())).or_insert(place);
+        }
+        let (mut next, mut places) = (self.deliveries.len(), Vec::with_capacity(planned.len()));
+        for target in planned {
+            let place = *known
+                .entry(key(&target.channel, target.user.as_ref(), target.address.as_deref()))
+                .or_insert(next);
+            next += usize::from(place == next);
+            places.push(place);
+        }
+        places
+    }
+
+    /// Each target's place in the row of its user; nothing at all when there are no fallbacks.
+    fn rows(&self, planned: &[Planned]) -> Vec<Option<Fallback>> {
+        if planned.iter().all(|target| target.fallback_order == 0) {
+            return Vec::new();
+        }
+        let used =
+            self.deliveries.iter().flat_map(|delivery| &delivery.fallbacks).map(|place| place.row + 1).max();
+        let mut next = used.unwrap_or(0);
+        let mut of_user: HashMap<Option<&UserId>, (u16, bool)> = HashMap::new();
+        let mut first: HashMap<Option<&UserId>, u32> = HashMap::new();
+        for target in planned {
+            let user = target.user.as_ref();
+            let order = *first.entry(user).or_insert(target.fallback_order);
+            let (_, several) = of_user.entry(user).or_insert_with(|| {
+                next += 1;
+                (next - 1, false)
+            });
+            *several |= order != target.fallback_order;
+        }
+        let place = |target: &Planned| {
+            let (row, several) = *of_user.get(&target.user.as_ref())?;
+            several.then_some(Fallback { row, order: target.fallback_order })
+        };
+        planned.iter().map(place).collect()
     }
 
     fn push_delivery(&mut self, planned: Planned, now: Timestamp) {
@@ -68,6 +132,7 @@ impl NotificationState {
             first_attempt_at: None,
             attempts: Vec::new(),
             events: vec![TraceEvent::new(now, TraceKind::Planned, planned.reason)],
+            fallbacks: Vec::new(),
         });
     }
 
@@ -76,7 +141,7 @@ impl NotificationState {
         self.events.push(TraceEvent::new(now, TraceKind::RoutingDeferred, why));
         let channel = ChannelName::router();
         self.push_delivery(
-            Planned { channel, user: None, address: None, due_at, reason: why.to_owned() },
+            Planned { channel, user: None, address: None, due_at, fallback_order: 0, reason: why.to_owned() },
             now,
         );
     }
@@ -108,4 +173,13 @@ impl NotificationState {
         }
         Ok(())
     }
+}
+
+/// What tells one delivery of a notification from another.
+fn key<'a>(
+    channel: &'a ChannelName,
+    user: Option<&'a UserId>,
+    address: Option<&'a str>,
+) -> (&'a ChannelName, Option<&'a UserId>, Option<&'a str>) {
+    (channel, if address.is_some() { None } else { user }, address)
 }

@@ -50,6 +50,12 @@ impl NotificationState {
     /// # Errors
     /// [`Misfit`] when the delivery is not waiting, and then nothing has changed.
     pub fn settle(&mut self, index: u16, settlement: &Settlement<'_>) -> Result<Settled, Misfit> {
+        let settled = self.settle_one(index, settlement)?;
+        self.follow(index, settlement.now);
+        Ok(settled)
+    }
+
+    fn settle_one(&mut self, index: u16, settlement: &Settlement<'_>) -> Result<Settled, Misfit> {
         let cancelled = self.cancelled_at.is_some();
         let expires_at = self.expires_at;
         let delivery = self.waiting(index)?;

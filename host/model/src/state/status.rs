@@ -82,6 +82,7 @@ impl NotificationState {
         let open = || self.deliveries.iter().filter(|delivery| !delivery.phase.is_terminal());
         let untouched = |delivery: &Delivery| match delivery.phase {
             Phase::Waiting { due_at, .. } => due_at > now && delivery.attempts_total == 0,
+            Phase::Held { .. } => true,
             _ => false,
         };
         if self.deliveries.iter().all(|d| untouched(d) || d.was_routing()) {

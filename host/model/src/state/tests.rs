@@ -10,9 +10,9 @@ use crate::outcome::{Outcome, Receipt};
 use crate::retry::RetryPolicy;
 use proptest::prelude::*;
 
-const T0: Timestamp = Timestamp::EPOCH;
+pub(super) const T0: Timestamp = Timestamp::EPOCH;
 
-fn notification() -> Notification {
+pub(super) fn notification() -> Notification {
     Notification {
         id: IdGenerator::default().next(Shard::EMBEDDED, T0),
         event_type: "payment.failed".parse().unwrap(),
@@ -32,12 +32,13 @@ fn notification() -> Notification {
     }
 }
 
-fn planned(channel: &str, address: Option<&str>) -> Planned {
+pub(super) fn planned(channel: &str, address: Option<&str>) -> Planned {
     Planned {
         channel: channel.parse().unwrap(),
         user: None,
         address: address.map(str::to_owned),
         due_at: T0,
+        fallback_order: 0,
         reason: "named in to".to_owned(),
     }
 }
@@ -54,17 +55,20 @@ fn busy() -> Outcome {
 }
 
 fn settle(state: &mut NotificationState, outcome: &Outcome, now: Timestamp) -> Result<Settled, Misfit> {
-    let policy = RetryPolicy::default();
-    let settlement = Settlement {
+    state.settle(0, &settlement(outcome, now))
+}
+
+pub(super) fn settlement(outcome: &Outcome, now: Timestamp) -> Settlement<'_> {
+    static POLICY: std::sync::LazyLock<RetryPolicy> = std::sync::LazyLock::new(RetryPolicy::default);
+    Settlement {
         started_at: now,
         took: Duration::from_millis(3),
         generation: 1,
         outcome,
-        policy: &policy,
+        policy: &POLICY,
         now,
         chance: 0.5,
-    };
-    state.settle(0, &settlement)
+    }
 }
 
 #[test]

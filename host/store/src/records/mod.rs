@@ -16,8 +16,11 @@ pub(crate) use self::claim::{AnswerPartRecord, DeadRecord, DedupRecord, Idempote
 pub(crate) use self::notification::{decode_notification, encode_notification};
 pub(crate) use self::state::{CHUNK, decode_chunk, decode_head, encode_chunk, encode_head};
 
-/// The only version so far.
+/// The version of a plain record.
 const VERSION: u8 = 1;
+
+/// The version of a record with an extension behind it, which older programs can't read.
+const EXTENDED: u8 = 2;
 
 /// Attempts and events that are kept of each delivery, from all of them down to what a record needs to fit.
 const HISTORIES: [usize; 4] = [HISTORY_MAX, 16, 4, 1];
@@ -47,6 +50,36 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Value {
     postcard::to_extend(record, buffer).unwrap_or_default().into()
 }
 
+/// A record with an extension behind it; without one it stays as older programs read it.
+pub(crate) fn encode_extended<T: Serialize, E: Serialize>(record: &T, extension: Option<&E>) -> Value {
+    let Some(extension) = extension else { return encode(record) };
+    let mut buffer = Vec::with_capacity(ROOM);
+    buffer.push(EXTENDED);
+    let extended =
+        postcard::to_extend(record, buffer).and_then(|buffer| postcard::to_extend(extension, buffer));
+    extended.unwrap_or_default().into()
+}
+
+/// A record of either version; the default extension stands for none.
+pub(crate) fn decode_extended<'a, T, E>(what: &str, bytes: &'a [u8]) -> Result<(T, E), ReadError>
+where
+    T: Deserialize<'a>,
+    E: Deserialize<'a> + Default,
+{
+    let Some((&EXTENDED, rest)) = bytes.split_first() else {
+        return Ok((decode(what, bytes)?, E::default()));
+    };
+    let parts = postcard::take_from_bytes(rest).and_then(|(record, rest)| {
+        let (extension, rest) = postcard::take_from_bytes(rest)?;
+        Ok((record, extension, rest))
+    });
+    match parts {
+        Ok((record, extension, [])) => Ok((record, extension)),
+        Ok((_, _, more)) => Err(damaged(what, &format!("{} bytes follow it", more.len()))),
+        Err(error) => Err(damaged(what, &error)),
+    }
+}
+
 pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T, ReadError> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
@@ -55,7 +88,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
             Err(error) => Err(damaged(what, &error)),
         },
         Some((version, _)) => Err(ReadError(format!(
-            "a {what} record has format {version}, and this version of Fanfare reads formats up to {VERSION}: start a newer one"
+            "a {what} record has format {version}, and this version of Fanfare reads formats up to {EXTENDED}: start a newer one"
         ))),
         None => Err(ReadError(format!("a {what} record is empty"))),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_model::delivery::{Attempt, AttemptOutcome, Chain, Delivery, Phase};
+use fanfare_model::delivery::{Attempt, AttemptOutcome, Chain, Delivery, Fallback, Phase};
 use fanfare_model::fault::{Fault, FaultCode};
 use fanfare_model::id::{DeliveryId, NotificationId};
 use fanfare_model::name::{ChannelName, UserId};
@@ -13,7 +13,7 @@ use fanfare_model::time::Timestamp;
 use fanfare_model::trace::{TraceEvent, TraceKind};
 use serde::{Deserialize, Serialize};
 
-use super::{damaged, decode, encode};
+use super::{damaged, decode_extended, encode_extended};
 use crate::engine::{ReadError, Value};
 
 /// Deliveries in one record.
@@ -88,6 +88,10 @@ enum PhaseV1<'a> {
         at: u64,
         fault: FaultV1<'a>,
     },
+    /// Since format 2.
+    Held {
+        due_at: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,9 +119,37 @@ enum OutcomeV1<'a> {
     },
 }
 
+/// What only some notifications have, behind the record.
+#[derive(Default, Serialize, Deserialize)]
+struct ExtensionV2 {
+    /// A delivery's place in the record, and its places in rows of fallbacks.
+    fallbacks: Vec<(u8, Vec<(u16, u32)>)>,
+}
+
+impl ExtensionV2 {
+    fn of(deliveries: &[Delivery]) -> Option<Self> {
+        if deliveries.iter().all(|delivery| delivery.fallbacks.is_empty()) {
+            return None;
+        }
+        let places = |delivery: &Delivery| delivery.fallbacks.iter().map(|at| (at.row, at.order)).collect();
+        let with_some = (0..).zip(deliveries).filter(|(_, delivery)| !delivery.fallbacks.is_empty());
+        Some(Self { fallbacks: with_some.map(|(place, delivery)| (place, places(delivery))).collect() })
+    }
+
+    fn apply(self, deliveries: &mut [Delivery]) -> Result<(), ReadError> {
+        for (place, rows) in self.fallbacks {
+            let missing = || damaged(WHAT, &"a fallback of no delivery");
+            let delivery = deliveries.get_mut(usize::from(place)).ok_or_else(missing)?;
+            delivery.fallbacks = rows.into_iter().map(|(row, order)| Fallback { row, order }).collect();
+        }
+        Ok(())
+    }
+}
+
 /// With the latest `history` attempts and events of each delivery.
 pub(crate) fn encode_head(state: &NotificationState, history: usize) -> Value {
-    encode(&HeadV1 {
+    let first = state.deliveries.get(..CHUNK).unwrap_or(&state.deliveries);
+    let head = HeadV1 {
         event_type: state.event_type.as_str(),
         priority: state.priority.rank(),
         expires_at: state.expires_at.map(Timestamp::as_ms),
@@ -131,23 +163,20 @@ pub(crate) fn encode_head(state: &NotificationState, history: usize) -> Value {
         users: state.users.iter().map(UserId::as_str).collect(),
         events: state.events.iter().map(EventV1::of).collect(),
         deliveries_total: u16::try_from(state.deliveries.len()).unwrap_or(u16::MAX),
-        deliveries: state
-            .deliveries
-            .iter()
-            .take(CHUNK)
-            .map(|delivery| DeliveryV1::of(delivery, history))
-            .collect(),
-    })
+        deliveries: first.iter().map(|delivery| DeliveryV1::of(delivery, history)).collect(),
+    };
+    encode_extended(&head, ExtensionV2::of(first).as_ref())
 }
 
 /// With the latest `history` attempts and events of each delivery.
 pub(crate) fn encode_chunk(deliveries: &[Delivery], history: usize) -> Value {
-    encode(&deliveries.iter().map(|delivery| DeliveryV1::of(delivery, history)).collect::<Vec<_>>())
+    let records: Vec<_> = deliveries.iter().map(|delivery| DeliveryV1::of(delivery, history)).collect();
+    encode_extended(&records, ExtensionV2::of(deliveries).as_ref())
 }
 
 /// The state with the deliveries of its first record, and how many there are in all.
 pub(crate) fn decode_head(id: NotificationId, bytes: &[u8]) -> Result<(NotificationState, u16), ReadError> {
-    let head: HeadV1<'_> = decode(WHAT, bytes)?;
+    let (head, extension): (HeadV1<'_>, ExtensionV2) = decode_extended(WHAT, bytes)?;
     let users = head.users.into_iter().map(str::parse).collect::<Result<_, _>>();
     let suppressed = head.suppressed.map(|suppression| Suppression {
         at: Timestamp::from_ms(suppression.at),
@@ -164,7 +193,7 @@ pub(crate) fn decode_head(id: NotificationId, bytes: &[u8]) -> Result<(Notificat
         is_alert: head.is_alert,
         users: users.map_err(|error: fanfare_model::name::BadName| damaged(WHAT, &error))?,
         events: events(head.events)?,
-        deliveries: deliveries(id, 0, head.deliveries)?,
+        deliveries: deliveries(id, 0, head.deliveries, extension)?,
     };
     Ok((state, head.deliveries_total))
 }
@@ -175,7 +204,8 @@ pub(crate) fn decode_chunk(
     first: usize,
     bytes: &[u8],
 ) -> Result<Vec<Delivery>, ReadError> {
-    deliveries(id, first, decode(WHAT, bytes)?)
+    let (records, extension) = decode_extended(WHAT, bytes)?;
+    deliveries(id, first, records, extension)
 }
 
 fn events(events: Vec<EventV1<'_>>) -> Result<Vec<TraceEvent>, ReadError> {
@@ -186,12 +216,16 @@ fn deliveries(
     id: NotificationId,
     first: usize,
     records: Vec<DeliveryV1<'_>>,
+    extension: ExtensionV2,
 ) -> Result<Vec<Delivery>, ReadError> {
     let with_index = |(place, record): (usize, DeliveryV1<'_>)| {
         let index = u16::try_from(first + place).map_err(|_| damaged(WHAT, &"it has too many deliveries"))?;
         record.into_delivery(DeliveryId { notification: id, index })
     };
-    records.into_iter().enumerate().map(with_index).collect()
+    let mut deliveries: Vec<Delivery> =
+        records.into_iter().enumerate().map(with_index).collect::<Result<_, _>>()?;
+    extension.apply(&mut deliveries)?;
+    Ok(deliveries)
 }
 
 impl<'a> FaultV1<'a> {
@@ -246,6 +280,7 @@ impl<'a> DeliveryV1<'a> {
             first_attempt_at: self.first_attempt_at.map(Timestamp::from_ms),
             attempts: self.attempts.into_iter().map(AttemptV1::into_attempt).collect(),
             events: events(self.events)?,
+            fallbacks: Vec::new(),
         })
     }
 }
@@ -256,6 +291,7 @@ impl<'a> PhaseV1<'a> {
             Phase::Waiting { due_at, delay } => {
                 Self::Waiting { due_at: due_at.as_ms(), delay: delay.map(millis) }
             }
+            Phase::Held { due_at } => Self::Held { due_at: due_at.as_ms() },
             Phase::Delivered { at } => Self::Delivered { at: at.as_ms() },
             Phase::Dead { at, fault } => Self::Dead { at: at.as_ms(), fault: FaultV1::of(fault) },
             Phase::Cancelled { at } => Self::Cancelled { at: at.as_ms() },
@@ -269,6 +305,7 @@ impl<'a> PhaseV1<'a> {
             Self::Waiting { due_at, delay } => {
                 Phase::Waiting { due_at: Timestamp::from_ms(due_at), delay: delay.map(Duration::from_millis) }
             }
+            Self::Held { due_at } => Phase::Held { due_at: Timestamp::from_ms(due_at) },
             Self::Delivered { at } => Phase::Delivered { at: Timestamp::from_ms(at) },
             Self::Dead { at, fault } => Phase::Dead { at: Timestamp::from_ms(at), fault: fault.into_fault() },
             Self::Cancelled { at } => Phase::Cancelled { at: Timestamp::from_ms(at) },

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fanfare_model::delivery::{Attempt, AttemptOutcome, Chain, Delivery, Phase};
+use fanfare_model::delivery::{Attempt, AttemptOutcome, Chain, Delivery, Fallback, Phase};
 use fanfare_model::fault::{Fault, FaultCode};
 use fanfare_model::id::{DeliveryId, NotificationId};
 use fanfare_model::json::JsonObject;
@@ -122,6 +122,7 @@ fn state() -> NotificationState {
         first_attempt_at: Some(at(4_000)),
         attempts: if index == 0 { attempts.clone() } else { Vec::new() },
         events: vec![TraceEvent::new(at(4_500), TraceKind::Attempted, "why")],
+        fallbacks: Vec::new(),
     };
     NotificationState {
         deliveries: (0..).zip(phases).map(delivery).collect(),
@@ -149,6 +150,30 @@ fn states_keep_their_bytes() {
     assert_eq!(decode_chunk(id(1), 4, &chunk).unwrap(), state.deliveries[4..]);
 }
 
+/// Fallbacks of some deliveries, in both kinds of record.
+fn state_with_fallbacks() -> NotificationState {
+    let mut state = state();
+    let at = |row, order| Fallback { row, order };
+    state.deliveries[1].fallbacks = vec![at(0, 0), at(1, 7)];
+    state.deliveries[5].phase = Phase::Held { due_at: Timestamp::from_ms(5_006) };
+    state.deliveries[5].fallbacks = vec![at(0, 300)];
+    state
+}
+
+#[test]
+fn states_with_fallbacks_keep_their_bytes_and_are_of_a_format_of_their_own() {
+    let state = state_with_fallbacks();
+    let head = encode_head(&state, HISTORY_MAX);
+    assert_eq!(head[0], 2, "an older program must not read it as if there were none");
+    assert_golden("head-v2", &head);
+    assert_eq!(decode_head(id(1), &head), Ok((state.clone(), 6)));
+    let chunk = encode_chunk(&state.deliveries[4..], HISTORY_MAX);
+    assert_golden("chunk-v2", &chunk);
+    assert_eq!(decode_chunk(id(1), 4, &chunk).unwrap(), state.deliveries[4..]);
+    let longer = [&chunk[..], &[0]].concat();
+    assert!(decode_chunk(id(1), 4, &longer).unwrap_err().0.contains("1 bytes follow"));
+}
+
 #[test]
 fn answers_dead_letters_and_due_entries_keep_their_bytes() {
     let kept = IdempotencyRecord { body: [5; 32], expires_at: 300, answer: b"{}" };
@@ -174,16 +199,17 @@ fn answers_dead_letters_and_due_entries_keep_their_bytes() {
 
 #[test]
 fn no_prefix_and_no_flipped_bit_of_a_record_makes_a_panic_or_passes_for_longer() {
-    let head = encode_head(&state(), HISTORY_MAX);
-    for length in 0..head.len() {
-        assert!(decode_head(id(1), &head[..length]).is_err(), "the first {length} bytes");
-    }
-    let longer = [&head[..], &[0]].concat();
-    assert!(decode_head(id(1), &longer).unwrap_err().0.contains("1 bytes follow"));
-    for place in 0..head.len() * 8 {
-        let mut broken = head.to_vec();
-        broken[place / 8] ^= 1 << (place % 8);
-        // Some flips make another valid record; none may panic or ask for endless memory.
-        let _ = decode_head(id(1), &broken);
+    for head in [encode_head(&state(), HISTORY_MAX), encode_head(&state_with_fallbacks(), HISTORY_MAX)] {
+        for length in 0..head.len() {
+            assert!(decode_head(id(1), &head[..length]).is_err(), "the first {length} bytes");
+        }
+        let longer = [&head[..], &[0]].concat();
+        assert!(decode_head(id(1), &longer).unwrap_err().0.contains("1 bytes follow"));
+        for place in 0..head.len() * 8 {
+            let mut broken = head.to_vec();
+            broken[place / 8] ^= 1 << (place % 8);
+            // Some flips make another valid record; none may panic or ask for endless memory.
+            let _ = decode_head(id(1), &broken);
+        }
     }
 }

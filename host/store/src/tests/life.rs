@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_model::clock::Clock;
 use fanfare_model::id::NotificationId;
-use fanfare_model::state::{Misfit, NotificationState};
+use fanfare_model::state::{Misfit, NotificationState, Planned};
 use fanfare_model::time::Timestamp;
 use proptest::prelude::*;
 
@@ -79,7 +79,10 @@ fn act(bench: &Bench, state: &mut NotificationState, act: &Act) -> Result<(), Mi
                 return Err(Misfit::NotWaiting);
             }
             let user = "bob".parse().unwrap();
-            let plan = (0..count).map(|n| bench.planned("mail", Some(&user), &format!("m{n}")));
+            let plan = (0u32..).take(count).map(|n| Planned {
+                fallback_order: n % 3,
+                ..bench.planned("mail", Some(&user), &format!("m{n}"))
+            });
             state.route(index, plan.collect(), "by rule", now)
         }
         Act::Cancel => {

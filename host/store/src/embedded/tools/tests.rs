@@ -84,6 +84,7 @@ impl Served {
             user: Some("ann".parse().unwrap()),
             address: Some(format!("https://h{place}.example.org")),
             due_at: now,
+            fallback_order: 0,
             reason: "named in to".to_owned(),
         };
         state.plan((0..deliveries).map(planned).collect(), now).unwrap();
