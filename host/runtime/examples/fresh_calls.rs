@@ -1,7 +1,8 @@
 //! What one call costs: `cargo run --release -p fanfare-runtime --example fresh_calls -- deliver 50000`, on its own for
 //! the time of a call, or under `perf stat -e instructions:u` for its instructions.
 //!
-//! The component is one of the test components, called again and again by as many callers as the third argument says (1).
+//! The component is one of the test components, called again and again by as many callers as the third argument says (1), with the isolation that
+//! the fourth one says (fresh).
 
 #![allow(clippy::unwrap_used, reason = "a program for developers, which may stop at what it did not expect")]
 
@@ -17,8 +18,8 @@ use fanfare_model::time::Timestamp;
 use fanfare_runtime::egress::Grants;
 use fanfare_runtime::secrets::Secrets;
 use fanfare_runtime::{
-    AttemptInput, ChannelGeneration, ChannelSpec, Compiler, Concurrency, Limits, RecipientInfo, Runtime,
-    RuntimeOptions, Source,
+    AttemptInput, ChannelGeneration, ChannelSpec, Compiler, Concurrency, Isolation, Limits, RecipientInfo,
+    Runtime, RuntimeOptions, Source,
 };
 
 const NOW: Timestamp = Timestamp::EPOCH;
@@ -43,7 +44,7 @@ fn notification() -> Notification {
     }
 }
 
-async fn generation(runtime: &Runtime, name: &str) -> Arc<ChannelGeneration> {
+async fn generation(runtime: &Runtime, name: &str, isolation: Isolation) -> Arc<ChannelGeneration> {
     let (_, bytes) = fanfare_test_components::ALL.iter().find(|(known, _)| *known == name).unwrap();
     let source = Source { label: name.to_owned(), bytes: (*bytes).into() };
     let spec = ChannelSpec {
@@ -55,7 +56,9 @@ async fn generation(runtime: &Runtime, name: &str) -> Arc<ChannelGeneration> {
         grants: Grants::default(),
         limits: Limits::default(),
     };
-    runtime.stage_channel(spec).await.unwrap()
+    let generation = runtime.stage_channel(spec).await.unwrap();
+    generation.set_isolation(isolation);
+    generation
 }
 
 fn input(notification: &Arc<Notification>) -> AttemptInput {
@@ -75,6 +78,7 @@ async fn main() {
     let name = arguments.next().unwrap_or_else(|| "deliver".to_owned());
     let calls: u32 = arguments.next().map_or(10_000, |text| text.parse().unwrap());
     let callers: u32 = arguments.next().map_or(1, |text| text.parse().unwrap());
+    let isolation = arguments.next().map_or(Isolation::Fresh, |text| text.parse().unwrap());
     let cache = std::env::temp_dir().join("fanfare-fresh-calls");
     let runtime = Runtime::start(RuntimeOptions {
         cache_dir: cache,
@@ -84,7 +88,7 @@ async fn main() {
         clock: Arc::new(ManualClock::at(NOW)),
     });
     let runtime = runtime.unwrap();
-    let generation = generation(&runtime, &name).await;
+    let generation = generation(&runtime, &name, isolation).await;
     let about = Arc::new(notification());
     let began = Instant::now();
     let mut tasks = Vec::new();
@@ -103,5 +107,7 @@ async fn main() {
         cpu += task.await.unwrap();
     }
     let (wall, cpu) = (began.elapsed() / calls, cpu / calls);
-    println!("{calls} calls of {name} by {callers}: {wall:?} each, of which {cpu:?} in the guest's polls");
+    println!(
+        "{calls} {isolation} calls of {name} by {callers}: {wall:?} each, of which {cpu:?} in the guest's polls"
+    );
 }

@@ -15,12 +15,20 @@ use crate::limits::Limits;
 use crate::meter::{Meter, Metered};
 use crate::plugin::{Exports, Plugin};
 use crate::report::{CallEnd, Cut, LogLine, RequestSummary, Usage};
+use crate::warm::{WarmInstance, WarmPool};
 
 /// What every call shares.
 #[derive(Clone)]
 pub(crate) struct Executor {
     pub(crate) engine: Engine,
     pub(crate) guests: Arc<Guests>,
+}
+
+/// Whom a call goes to.
+pub(crate) struct Callee {
+    pub(crate) plugin: Arc<Plugin>,
+    /// Where its instances are kept, if they are.
+    pub(crate) warm: WarmPool,
 }
 
 /// How a call ended, and what it left behind.
@@ -44,6 +52,8 @@ pub(crate) struct Said {
 pub(crate) trait GuestCall: Send + 'static {
     /// What the guest answers.
     type Value: Send + 'static;
+    /// Whether a warm instance may serve it. A check has one of its own, so that it finds nothing of earlier calls.
+    const MAY_BE_WARM: bool = false;
 
     fn call(
         self,
@@ -65,17 +75,12 @@ impl<T> Ended<T> {
 
 impl Executor {
     /// Runs `call` in a fresh instance. It goes on to its end, within its limits, even when the future is dropped.
-    pub(crate) async fn run<C: GuestCall>(
-        &self,
-        plugin: &Arc<Plugin>,
-        parts: Parts,
-        call: C,
-    ) -> Ended<C::Value> {
+    pub(crate) async fn run<C: GuestCall>(&self, of: &Arc<Callee>, parts: Parts, call: C) -> Ended<C::Value> {
         if self.guests.stopping() {
             return Ended::stopping();
         }
-        let (executor, plugin) = (self.clone(), Arc::clone(plugin));
-        let task = self.guests.spawn(async move { executor.run_here(&plugin, parts, call).await });
+        let (executor, of) = (self.clone(), Arc::clone(of));
+        let task = self.guests.spawn(async move { executor.run_here(&of, parts, call).await });
         task.await.unwrap_or_else(|error| {
             if error.is_cancelled() {
                 return Ended::stopping();
@@ -87,25 +92,75 @@ impl Executor {
         })
     }
 
-    async fn run_here<C: GuestCall>(self, plugin: &Plugin, parts: Parts, call: C) -> Ended<C::Value> {
+    async fn run_here<C: GuestCall>(self, of: &Callee, parts: Parts, call: C) -> Ended<C::Value> {
         let Some(_slot) = self.guests.slot().await else { return Ended::stopping() };
-        let limits = parts.limits;
-        let meter = Meter::new();
-        let mut store = Store::new(&self.engine, Guest::new(parts, Arc::clone(&meter)));
-        store.limiter(|guest| &mut guest.memory);
-        store.epoch_deadline_callback(Guest::tick);
-        allow(&mut store, limits);
+        let (limits, meter) = (parts.limits, Meter::new());
+        let pool = Some(&of.warm).filter(|_| C::MAY_BE_WARM);
+        let kept = pool.and_then(|pool| pool.take(limits));
+        let mut used = match kept {
+            Some(mut warm) => {
+                warm.store.data_mut().begin(parts, Arc::clone(&meter));
+                Used::Again(warm)
+            }
+            None => Used::Fresh(self.store(Guest::new(parts, Arc::clone(&meter)))),
+        };
+        allow(used.store(), limits);
         let began = Instant::now();
         let work = async {
-            let instance = plugin.pre.instantiate_async(&mut store).await?;
-            call.call(instance, plugin.exports, &mut store).await
+            let instance = used.instance(&of.plugin).await?;
+            let value = call.call(instance, of.plugin.exports, used.store()).await?;
+            Ok((instance, value))
         };
         let called = tokio::time::timeout(limits.wall, Metered::new(&meter, pin!(work))).await;
         let wall = began.elapsed();
-        let (result, end) = judged(called, store.data(), limits);
-        let mut guest = store.into_data();
-        let usage = usage(&guest, meter.spent(), wall);
-        Ended { result, end, usage, said: guest.take_said() }
+        let guest = used.store().data_mut();
+        let usage = usage(guest, meter.spent(), wall);
+        let said = guest.take_said();
+        let (result, end) = judged(called, guest, limits);
+        // Whatever ended otherwise may have left its instance in the middle of something.
+        let result = result.map(|(instance, value)| {
+            if let Some(pool) = pool {
+                pool.keep(used.warm(instance), limits);
+            }
+            value
+        });
+        Ended { result, end, usage, said }
+    }
+
+    fn store(&self, guest: Guest) -> Store<Guest> {
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.epoch_deadline_callback(Guest::tick);
+        store
+    }
+}
+
+/// The instance of a call: its own, or one that was called before.
+enum Used {
+    Fresh(Store<Guest>),
+    Again(WarmInstance),
+}
+
+impl Used {
+    fn store(&mut self) -> &mut Store<Guest> {
+        match self {
+            Self::Fresh(store) => store,
+            Self::Again(warm) => &mut warm.store,
+        }
+    }
+
+    async fn instance(&mut self, plugin: &Plugin) -> wasmtime::Result<Instance> {
+        match self {
+            Self::Fresh(store) => plugin.pre.instantiate_async(store).await,
+            Self::Again(warm) => Ok(warm.instance),
+        }
+    }
+
+    fn warm(self, instance: Instance) -> WarmInstance {
+        match self {
+            Self::Fresh(store) => WarmInstance::first(store, instance),
+            Self::Again(warm) => warm,
+        }
     }
 }
 

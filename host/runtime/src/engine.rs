@@ -14,6 +14,7 @@ use wasmtime::{
 
 use crate::limits::Limits;
 use crate::options::StartError;
+use crate::warm::IDLE_TOTAL_MAX;
 
 /// The resolution of CPU limits.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -54,9 +55,9 @@ pub(crate) fn compiling_engine() -> Result<Engine, StartError> {
     Engine::new(&code_config()).map_err(|error| StartError::Engine(error.to_string()))
 }
 
-/// The engine that runs guests, with room for `instances` at a time, each within `ceilings`.
+/// The engine that runs guests, with room for `instances` at a time, each within `ceilings`, and for warm ones that idle.
 pub(crate) fn running_engine(instances: u32, ceilings: Limits) -> Result<Engine, StartError> {
-    let slots = instances.saturating_add(SPARE_SLOTS);
+    let slots = instances.saturating_add(SPARE_SLOTS).saturating_add(IDLE_TOTAL_MAX);
     let memory_bytes = ceilings.memory_bytes.div_ceil(PAGE_BYTES).saturating_mul(PAGE_BYTES);
     let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
     let mut pool = PoolingAllocationConfig::new();

@@ -16,7 +16,7 @@ use wasmtime::component::Instance;
 use crate::account::{Account, Totals};
 use crate::bindings::channel::fanfare::types::types as wit;
 use crate::bindings::router::exports::fanfare::router::rules;
-use crate::call::{Ended, Executor, GuestCall, Said};
+use crate::call::{Callee, Ended, Executor, GuestCall, Said};
 use crate::convert;
 use crate::egress::{CallContext, Door, Grants};
 use crate::error::StageError;
@@ -29,6 +29,7 @@ use crate::report::{AttemptInput, AttemptReport, Level, LogLine, Person, Plan, R
 use crate::secrets::{AttemptSecrets, MarkedSettings, Secrets};
 use crate::smtp::Mailer;
 use crate::stage;
+use crate::warm::Isolation;
 
 /// What a channel's generation is made of.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub struct RouterSpec {
 /// What both kinds share.
 pub(crate) struct Common {
     pub(crate) number: u64,
-    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) callee: Arc<Callee>,
     pub(crate) live: RwLock<Arc<Live>>,
     pub(crate) ceilings: Limits,
     pub(crate) executor: Executor,
@@ -101,13 +102,17 @@ pub struct RouterGeneration {
 
 impl fmt::Debug for ChannelGeneration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ChannelGeneration({} {} of {:?})", self.name, self.common.number, self.common.plugin)
+        write!(
+            f,
+            "ChannelGeneration({} {} of {:?})",
+            self.name, self.common.number, self.common.callee.plugin
+        )
     }
 }
 
 impl fmt::Debug for RouterGeneration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RouterGeneration({} {} of {:?})", self.name, self.common.number, self.common.plugin)
+        write!(f, "RouterGeneration({} {} of {:?})", self.name, self.common.number, self.common.callee.plugin)
     }
 }
 
@@ -119,6 +124,7 @@ struct Send(wit::Attempt);
 
 impl GuestCall for Send {
     type Value = Sent;
+    const MAY_BE_WARM: bool = true;
 
     async fn call(
         self,
@@ -189,16 +195,16 @@ impl Common {
     pub(crate) async fn check(&self) -> Result<(), StageError> {
         let live = self.live();
         let frozen = Frozen { now: self.clock.now(), seed: 0 };
-        let frozen = (self.plugin.manifest.kind == Kind::Router).then_some(frozen);
+        let frozen = (self.callee.plugin.manifest.kind == Kind::Router).then_some(frozen);
         let parts = Self::parts(&live, frozen, |_| None);
-        let result = self.executor.run(&self.plugin, parts, Check).await.result;
+        let result = self.executor.run(&self.callee, parts, Check).await.result;
         let fault = match result {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(fault)) => convert::fault(&fault),
             Err(fault) => fault,
         };
         Err(StageError::Check {
-            plugin: self.plugin.manifest.name.clone(),
+            plugin: self.callee.plugin.manifest.name.clone(),
             fault: fault.code.to_string(),
             message: fault.message,
         })
@@ -239,7 +245,7 @@ impl ChannelGeneration {
     /// Its plugin.
     #[must_use]
     pub fn plugin(&self) -> &Arc<Plugin> {
-        &self.common.plugin
+        &self.common.callee.plugin
     }
 
     /// What its calls used together.
@@ -259,13 +265,20 @@ impl ChannelGeneration {
         self.common.account.forgive();
     }
 
+    /// Whether attempts share instances, from the next one on; fresh at first. In a rehearsal each attempt has its own
+    /// whatever this says, or its clock and chance would not stand where they should.
+    pub fn set_isolation(&self, isolation: Isolation) {
+        let isolation = if self.common.rehearsed { Isolation::Fresh } else { isolation };
+        self.common.callee.warm.set(isolation);
+    }
+
     /// Makes ready to take other values for the secrets, and other limits. Neither makes a new generation, and neither
     /// is taken before [`Renewal::apply`].
     ///
     /// # Errors
     /// A secret is missing or too many.
     pub fn renewal(self: &Arc<Self>, secrets: Secrets, limits: Limits) -> Result<Renewal, StageError> {
-        let manifest = &self.common.plugin.manifest;
+        let manifest = &self.common.callee.plugin.manifest;
         let settings = stage::marked(manifest, &self.settings, secrets)?;
         let limits = manifest.limits.below(limits.lower_of(self.common.ceilings));
         Ok(Renewal { generation: Arc::clone(self), live: Arc::new(Live { settings, limits }) })
@@ -288,7 +301,7 @@ impl ChannelGeneration {
         let frozen = common.rehearsed.then_some(Frozen { now, seed });
         let parts = Common::parts(&live, frozen, outside);
         let attempt = convert::attempt(&input, self.name.as_str(), now, live.limits);
-        let ended = common.executor.run(&common.plugin, parts, Send(attempt)).await;
+        let ended = common.executor.run(&common.callee, parts, Send(attempt)).await;
         let traps_in_a_row = common.count(&ended);
         let (outcome, mut cuts) = match ended.result {
             Ok(sent) => {
@@ -335,7 +348,7 @@ impl RouterGeneration {
     /// Its plugin.
     #[must_use]
     pub fn plugin(&self) -> &Arc<Plugin> {
-        &self.common.plugin
+        &self.common.callee.plugin
     }
 
     /// What its calls used together.
@@ -369,7 +382,7 @@ impl RouterGeneration {
             people: people.iter().map(convert::person).collect(),
             now,
         };
-        let ended = common.executor.run(&common.plugin, parts, route).await;
+        let ended = common.executor.run(&common.callee, parts, route).await;
         common.count(&ended);
         let (result, mut cuts) = match ended.result {
             Err(fault) => (Err(fault), Vec::new()),

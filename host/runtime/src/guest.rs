@@ -133,6 +133,18 @@ impl Guest {
         }
     }
 
+    /// Begins another call of the same instance: what the guest keeps is its memory and its handles.
+    pub(crate) fn begin(&mut self, parts: Parts, meter: Arc<Meter>) {
+        let fresh = Self::new(parts, meter);
+        let used = self.memory.used;
+        *self = Self {
+            memory: Memory { used, peak: used, ..fresh.memory },
+            wasi: self.wasi.take(),
+            table: std::mem::take(&mut self.table),
+            ..fresh
+        };
+    }
+
     /// The epoch moved on while the guest ran: it yields, and ends when its CPU time is used up, that of host functions
     /// included.
     pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
@@ -198,6 +210,11 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
 }
 
 impl Memory {
+    /// What the instance has now; it never gives any back.
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+
     fn grow(&mut self, by: u64) -> bool {
         let wanted = self.used.saturating_add(by);
         if wanted > self.limit {

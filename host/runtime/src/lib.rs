@@ -31,6 +31,7 @@ pub mod secrets;
 pub mod smtp;
 mod stage;
 mod trusted;
+mod warm;
 
 pub use account::{GenerationUsage, Totals};
 pub use compile::compile_stdio;
@@ -47,6 +48,7 @@ pub use report::{
 };
 pub use review::{Request, review};
 pub use runtime::{Runtime, Source};
+pub use warm::{Isolation, UnknownIsolation};
 
 #[cfg(test)]
 mod tests;

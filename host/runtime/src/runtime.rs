@@ -15,7 +15,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::account::{Accounts, GenerationUsage, Totals};
 use crate::bindings::channel::fanfare::host::{crypto, http, log, settings, smtp};
 use crate::bindings::channel::fanfare::types::types;
-use crate::call::Executor;
+use crate::call::{Callee, Executor};
 use crate::egress::{Door, DoorOptions, Grants};
 use crate::engine::{compatibility, running_engine, start_ticks};
 use crate::error::{LoadError, StageError};
@@ -30,6 +30,7 @@ use crate::plugin::Plugin;
 use crate::rehearsal::Script;
 use crate::secrets::Secrets;
 use crate::smtp::{Mailer, MailerOptions};
+use crate::warm::{Shelf, WarmPool};
 use crate::{compile, stage, trusted};
 
 /// A component to load.
@@ -62,6 +63,7 @@ impl fmt::Debug for Runtime {
 struct Shared {
     executor: Executor,
     accounts: Accounts,
+    shelf: Shelf,
     compiler: Compiler,
     cache_dir: PathBuf,
     compatibility: String,
@@ -105,6 +107,7 @@ impl Runtime {
             router_linker: linker(&engine, Kind::Router).map_err(|e| StartError::Link(format!("{e:#}")))?,
             executor,
             accounts: Accounts::default(),
+            shelf: Shelf::default(),
             compiler,
             cache_dir,
             ceilings,
@@ -172,8 +175,9 @@ impl Runtime {
         let marked = stage::marked(manifest, &spec.settings, spec.secrets)?;
         let limits = self.limits(manifest, spec.limits);
         let account = (Some(spec.name.as_str()), spec.number);
+        let callee = Callee { plugin: spec.plugin, warm: WarmPool::new(self.shared.shelf.clone()) };
         let generation = ChannelGeneration {
-            common: self.common(account, spec.plugin, Live { settings: marked, limits }),
+            common: self.common(account, callee, Live { settings: marked, limits }),
             name: spec.name,
             settings: spec.settings,
             grants: Arc::new(grants),
@@ -195,7 +199,8 @@ impl Runtime {
         stage::check_grants(manifest, &spec.settings, Grants::default())?;
         let settings = stage::marked(manifest, &spec.settings, Secrets::default())?;
         let limits = self.limits(manifest, spec.limits);
-        let common = self.common((None, spec.number), spec.plugin, Live { settings, limits });
+        let callee = Callee { plugin: spec.plugin, warm: WarmPool::new(self.shared.shelf.clone()) };
+        let common = self.common((None, spec.number), callee, Live { settings, limits });
         let generation = RouterGeneration { name: spec.name, common };
         generation.common.check().await?;
         Ok(Arc::new(generation))
@@ -206,12 +211,12 @@ impl Runtime {
     }
 
     /// `whose` is the channel, none for a router, and the generation's number.
-    fn common(&self, whose: (Option<&str>, u64), plugin: Arc<Plugin>, live: Live) -> Common {
+    fn common(&self, whose: (Option<&str>, u64), callee: Callee, live: Live) -> Common {
         let (channel, number) = whose;
         Common {
             number,
-            account: self.shared.accounts.open(channel, number, &plugin.manifest.name),
-            plugin,
+            account: self.shared.accounts.open(channel, number, &callee.plugin.manifest.name),
+            callee: Arc::new(callee),
             live: RwLock::new(Arc::new(live)),
             ceilings: self.shared.ceilings,
             executor: self.shared.executor.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fanfare_model::digest::Digest;
 use fanfare_model::name::ChannelName;
 use fanfare_model::retry::{BadRetryPolicy, RetryPolicy};
+use fanfare_runtime::Isolation;
 use serde_json::{Map, Value as Json, json};
 
 use super::plugin::{self, PluginRef};
@@ -46,6 +47,8 @@ pub struct ChannelConfig {
     pub limits: LimitsConfig,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// Whether attempts share instances of the plugin.
+    pub isolation: Isolation,
     /// Attempts that may be under way at once.
     pub concurrency: usize,
     /// Who is told when a delivery goes dead; a channel of this configuration, never this one.
@@ -137,6 +140,7 @@ fn channel(
     let grants = section.section("grants").map(grants).unwrap_or_default();
     let limits = section.section("limits").map(limits).unwrap_or_default();
     let retry = retry(section.section("retry"), plugin.as_ref());
+    let isolation = section.take("isolation").and_then(|entry| entry.parse(r#"write "fresh" or "warm""#));
     let concurrency = section.take("concurrency").and_then(|entry| entry.count(1..=1_000));
     let alert_channel = section.take("alert_channel").and_then(|entry| {
         let other = names.reference(&entry)?;
@@ -156,6 +160,7 @@ fn channel(
         grants,
         limits,
         retry,
+        isolation: isolation.unwrap_or_default(),
         concurrency: concurrency.unwrap_or(CONCURRENCY),
         alert_channel,
         suspend_after: suspend_after.and_then(|n| u32::try_from(n).ok()).unwrap_or(SUSPEND_AFTER),

@@ -213,6 +213,7 @@ impl Keeper {
         let serving = kept.serving.as_ref().ok().map(|serving| (serving, &kept.record));
         let trial = kept.trial.as_ref().map(|trial| (&trial.generation, &trial.record));
         for (generation, record) in [serving, trial].into_iter().flatten() {
+            generation.set_isolation(section.isolation);
             if let Err(refused) = renew(generation, &Recipe::of(record), limits(&section.limits), &lookup) {
                 tracing::warn!(channel = %name, code = refused.code, message = refused.message,
                     "secrets and limits could not be renewed: the old ones go on");
@@ -250,7 +251,9 @@ impl Keeper {
     ) -> Result<Arc<ChannelGeneration>, Refused> {
         let lookup = Lookup { folder: config.folder(), environment: self.environment.as_ref() };
         let plugin = Arc::clone(&found.plugin);
-        stage_channel(&self.shelf.runtime, channel, plugin, recipe, limits(&section.limits), lookup).await
+        stage_channel(&self.shelf.runtime, channel, plugin, recipe, limits(&section.limits), lookup)
+            .await
+            .inspect(|generation| generation.set_isolation(section.isolation))
     }
 
     /// A generation of the store, staged once more.
@@ -265,7 +268,9 @@ impl Keeper {
         let lookup = Lookup { folder: config.folder(), environment: self.environment.as_ref() };
         let recipe = Recipe::of(record);
         let channel = (name, record.number);
-        stage_channel(&self.shelf.runtime, channel, plugin, &recipe, limits(&section.limits), lookup).await
+        stage_channel(&self.shelf.runtime, channel, plugin, &recipe, limits(&section.limits), lookup)
+            .await
+            .inspect(|generation| generation.set_isolation(section.isolation))
     }
 
     /// The generation of that number, staged once more.

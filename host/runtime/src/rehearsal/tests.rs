@@ -14,8 +14,8 @@ use super::*;
 use crate::egress::Grants;
 use crate::secrets::{Secret, Secrets};
 use crate::{
-    AttemptInput, AttemptReport, ChannelSpec, Compiler, Concurrency, Limits, RecipientInfo, Runtime,
-    RuntimeOptions, Source,
+    AttemptInput, AttemptReport, ChannelSpec, Compiler, Concurrency, Isolation, Limits, RecipientInfo,
+    Runtime, RuntimeOptions, Source,
 };
 
 const NOW: Timestamp = Timestamp::EPOCH;
@@ -93,6 +93,7 @@ async fn rehearse(
         limits: Limits::default(),
     };
     let generation = runtime.stage_channel(spec).await.unwrap();
+    generation.set_isolation(Isolation::Warm);
     let input = AttemptInput {
         delivery: DeliveryId { notification: about.id, index: 0 },
         number: 1,

@@ -4,6 +4,7 @@
 
 mod account;
 mod live;
+mod warm;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,8 @@ use serde_json::{Map, Value, json};
 use crate::egress::Grants;
 use crate::secrets::{Secret, Secrets};
 use crate::{
-    AttemptInput, AttemptReport, ChannelGeneration, ChannelSpec, Compiler, Concurrency, Limits, LoadError,
-    RecipientInfo, RouterSpec, Runtime, RuntimeOptions, Source, StageError,
+    AttemptInput, AttemptReport, ChannelGeneration, ChannelSpec, Compiler, Concurrency, Isolation, Limits,
+    LoadError, RecipientInfo, RouterSpec, Runtime, RuntimeOptions, Source, StageError,
 };
 
 const NOW: Timestamp = Timestamp::EPOCH;

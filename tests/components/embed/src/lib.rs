@@ -78,4 +78,7 @@ components! {
     TRAP_CHECK = "trap_check",
     /// Traps in `send`, without a word.
     TRAP_SEND = "trap_send",
+    /// Tells how often its instance was called. The address says what else it does: `trap`, `sleep`, `fault`, `print`, or
+    /// `grow:MIB`.
+    WARM = "warm",
 }

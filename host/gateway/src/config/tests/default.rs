@@ -48,6 +48,7 @@ fn the_commented_keys_carry_the_default_values() {
     let hook = &everything.channels["ops-hook"];
     assert_eq!(hook.retry, RetryPolicy::default());
     assert_eq!(hook.concurrency, default.channels["console"].concurrency);
+    assert_eq!(hook.isolation, default.channels["console"].isolation);
     assert_eq!(everything.router.unwrap().deadline, default.router.unwrap().deadline);
 }
 

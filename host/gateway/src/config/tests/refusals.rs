@@ -22,7 +22,7 @@ fn an_unknown_key_is_refused_with_its_place_and_the_word_that_was_meant() {
 fn every_fault_is_told_at_once_in_the_order_of_the_file() {
     let told = told(
         "[server]\nlisten = \"localhost\"\nwait_max = 5\n[channels.BAD]\nplugin = \"p\"\n[channels.a]\n\
-         concurrency = 0\nalert_channel = \"a\"\n[users.bob]\ncontacts = [{ channel = \"mial\" }]\n[routers.other]\n",
+         concurrency = 0\nalert_channel = \"a\"\nisolation = \"hot\"\n[users.bob]\ncontacts = [{ channel = \"mial\" }]\n[routers.other]\n",
     );
     let starts = [
         "conf/fanfare.toml:2:10: server.listen: ",
@@ -31,8 +31,9 @@ fn every_fault_is_told_at_once_in_the_order_of_the_file() {
         "conf/fanfare.toml:6:11: channels.a.plugin: is missing; add a line such as: plugin = \"webhook\"",
         "conf/fanfare.toml:7:15: channels.a.concurrency: must be an integer from 1 to 1000",
         "conf/fanfare.toml:8:17: channels.a.alert_channel: a channel can't be told of its own dead letters",
-        "conf/fanfare.toml:10:25: users.bob.contacts[0].channel: there is no channel \"mial\"; add a section [channels.mial]",
-        "conf/fanfare.toml:11:10: routers.other: only the router named default routes",
+        "conf/fanfare.toml:9:13: channels.a.isolation: is neither \"fresh\" nor \"warm\"; write \"fresh\" or \"warm\"",
+        "conf/fanfare.toml:11:25: users.bob.contacts[0].channel: there is no channel \"mial\"; add a section [channels.mial]",
+        "conf/fanfare.toml:12:10: routers.other: only the router named default routes",
     ];
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines.len(), starts.len(), "{told}");

@@ -106,6 +106,7 @@ fn a_generation_is_new_when_plugin_settings_references_of_secrets_or_grants_chan
         "grants.http = []",
         "limits.cpu_ms = 20",
         "suspend_after = 9",
+        "isolation = \"warm\"",
     ] {
         assert_eq!(of(same), plain, "{same}");
     }
