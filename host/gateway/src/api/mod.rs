@@ -11,11 +11,13 @@ mod headers;
 mod letters;
 mod notifications;
 mod plugins;
+mod pages;
 pub mod problem;
 mod query;
 mod server;
 mod status;
 mod submit;
+mod trace;
 mod view;
 pub mod wire;
 

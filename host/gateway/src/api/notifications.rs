@@ -9,9 +9,10 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{json as to_json, json_response};
+use super::pages::{DeliveryCursor, StepCursor};
 use super::problem::{Problem, code};
-use super::query::{Params, bad_cursor};
-use super::{Api, desk_problem, read_problem, view};
+use super::query::{LIMIT_MAX, Params, bad_cursor};
+use super::{Api, desk_problem, read_problem, trace, view};
 use crate::config::Scope;
 
 pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
@@ -44,11 +45,12 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Read)?;
     let params = Params::parse(request.uri(), &["cursor"])?;
-    let first = params.text("cursor").map(str::parse).transpose().map_err(|_| bad_cursor())?.unwrap_or(0);
-    let cell = find(&api, &id).await?;
+    let id = parse(&id)?;
+    let after = params.text("cursor").map(|text| DeliveryCursor::parse(text, id)).transpose()?;
+    let cell = find(&api, id).await?;
     let body = api.desk.store().notification(cell.id()).await.map_err(read_problem)?;
     let state = cell.read(Clone::clone);
-    let view = view::notification(&state, body.as_deref(), first, api.now(), &api.desk);
+    let view = view::notification(&state, body.as_deref(), after, api.now(), &api.desk);
     Ok(json_response(StatusCode::OK, to_json(&view)))
 }
 
@@ -58,9 +60,12 @@ pub(super) async fn trace(
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Read)?;
-    Params::parse(request.uri(), &[])?;
-    let state = find(&api, &id).await?.read(Clone::clone);
-    Ok(json_response(StatusCode::OK, to_json(&view::trace(&state, api.now()))))
+    let params = Params::parse(request.uri(), &["cursor", "limit"])?;
+    let id = parse(&id)?;
+    let after = params.text("cursor").map(|text| StepCursor::parse(text, id)).transpose()?;
+    let limit = params.limit_or(LIMIT_MAX)?;
+    let state = find(&api, id).await?.read(Clone::clone);
+    Ok(json_response(StatusCode::OK, to_json(&trace::page(&state, api.now(), after, limit))))
 }
 
 pub(super) async fn cancel(
@@ -87,8 +92,7 @@ fn parse(id: &str) -> Result<NotificationId, Problem> {
     id.parse().map_err(|error: fanfare_model::id::BadId| Problem::new(code::BAD_ID, error.to_string()))
 }
 
-async fn find(api: &Api, id: &str) -> Result<Cell, Problem> {
-    let id = parse(id)?;
+async fn find(api: &Api, id: NotificationId) -> Result<Cell, Problem> {
     let cell = api.desk.store().cell(id).await.map_err(read_problem)?;
     cell.ok_or_else(|| Problem::new(code::NOTIFICATION_UNKNOWN, format!("there is no notification {id}")))
 }

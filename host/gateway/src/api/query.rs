@@ -73,7 +73,12 @@ impl Params {
 
     /// The size of a page.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.text("limit") else { return Ok(LIMIT_DEFAULT) };
+        self.limit_or(LIMIT_DEFAULT)
+    }
+
+    /// The size of a page, `usual` when the client does not say.
+    pub(super) fn limit_or(&self, usual: usize) -> Result<usize, Problem> {
+        let Some(text) = self.text("limit") else { return Ok(usual) };
         let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
         limit.ok_or_else(|| Problem::new(code::BAD_QUERY, format!("limit is a number from 1 to {LIMIT_MAX}")))
     }

@@ -2,19 +2,21 @@
 //!
 //! Bounded: [`PAGE`] deliveries at a time, with counts of all of them and a cursor for the rest.
 
-#![allow(clippy::indexing_slicing, reason = "a JSON value that lacks a member gives null, and never panics")]
-
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use fanfare_model::delivery::{Attempt, AttemptOutcome, Delivery, Phase};
+use fanfare_model::delivery::{Delivery, DeliveryStatus, Phase};
 use fanfare_model::fault::Fault;
+use fanfare_model::id::{DeliveryId, NotificationId};
 use fanfare_model::json::JsonObject;
-use fanfare_model::notification::Notification;
+use fanfare_model::notification::{Dedup, Notification, Target};
 use fanfare_model::state::NotificationState;
 use fanfare_model::time::Timestamp;
 use fanfare_store::DeadLetter;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::pages::DeliveryCursor;
 use crate::desk::Desk;
 
 /// Deliveries of one notification on a page.
@@ -27,7 +29,7 @@ fn shown(delivery: &&Delivery) -> bool {
         || delivery.attempts_total > 0 && !delivery.was_routing()
 }
 
-fn fault(fault: &Fault) -> Value {
+pub(super) fn fault(fault: &Fault) -> Value {
     json!({ "code": fault.code.as_str(), "message": fault.message, "status": fault.status })
 }
 
@@ -35,42 +37,85 @@ fn text(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| at.to_string().into())
 }
 
-/// The answer to a submission: `{id, status, deliveries}`.
-pub(super) fn accepted(state: &NotificationState, now: Timestamp) -> Value {
-    let delivery = |delivery: &Delivery| {
-        json!({
-            "id": delivery.id.to_string(),
-            "channel": delivery.channel.as_str(),
-            "recipient": delivery.recipient(),
-            "status": delivery.status(now).as_str(),
-        })
-    };
-    let deliveries: Vec<Value> = state.deliveries.iter().filter(shown).take(PAGE).map(delivery).collect();
-    let mut view = Map::new();
-    view.insert("id".to_owned(), state.id.to_string().into());
-    view.insert("status".to_owned(), state.status(now).as_str().into());
-    if let Some(suppression) = &state.suppressed {
-        view.insert("reason".to_owned(), fault(&suppression.fault));
-        if let Some(first) = suppression.duplicate_of {
-            view.insert("duplicate_of".to_owned(), first.to_string().into());
-        }
+/// The answer to a submission: `{id, status, deliveries}`; with counts and a cursor when there are more than a page.
+#[derive(Serialize)]
+pub(super) struct Accepted<'a> {
+    id: Text<NotificationId>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<Text<NotificationId>>,
+    deliveries: Vec<AcceptedDelivery<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct AcceptedDelivery<'a> {
+    id: Text<DeliveryId>,
+    channel: &'a str,
+    recipient: Option<&'a str>,
+    status: &'static str,
+}
+
+/// A value by its text. Submissions are answered by types, and not by [`Value`]s, because there are many of them.
+pub(super) struct Text<T>(pub(super) T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
-    view.insert("deliveries".to_owned(), deliveries.into());
-    Value::Object(view)
+}
+
+/// What the submitter of `state` is told.
+pub(super) fn accepted(state: &NotificationState, now: Timestamp) -> Accepted<'_> {
+    let mut all = state.deliveries.iter().filter(shown);
+    let deliveries = all.by_ref().take(PAGE).map(|delivery| AcceptedDelivery {
+        id: Text(delivery.id),
+        channel: delivery.channel.as_str(),
+        recipient: delivery.recipient(),
+        status: delivery.status(now).as_str(),
+    });
+    let deliveries: Vec<_> = deliveries.collect();
+    let (counts, next_cursor) = match (all.next(), deliveries.last()) {
+        (Some(_), Some(last)) => (
+            Some(counts(state, |delivery| delivery.status(now))),
+            Some(DeliveryCursor(last.id.0.index).print(state.id).into()),
+        ),
+        _ => (None, None),
+    };
+    let suppression = state.suppressed.as_ref();
+    Accepted {
+        id: Text(state.id),
+        status: state.status(now).as_str(),
+        reason: suppression.map(|suppression| fault(&suppression.fault)),
+        duplicate_of: suppression.and_then(|suppression| suppression.duplicate_of).map(Text),
+        deliveries,
+        counts,
+        next_cursor,
+    }
+}
+
+/// Where the deliveries go on behind `last`.
+fn behind(state: &NotificationState, last: Option<&Delivery>) -> Value {
+    last.map_or(Value::Null, |last| DeliveryCursor(last.id.index).print(state.id).into())
 }
 
 /// A notification in a list.
 pub(super) fn listed(state: &NotificationState, now: Timestamp, desk: &Desk) -> Value {
     let mut view = head(state, now);
-    view.insert("counts".to_owned(), counts(state, desk));
+    view.insert("counts".to_owned(), counts(state, |delivery| desk.delivery_status(delivery)));
     Value::Object(view)
 }
 
-/// A notification with its deliveries from `first` on.
+/// A notification with a page of its deliveries, those behind `after`.
 pub(super) fn notification(
     state: &NotificationState,
     body: Option<&Notification>,
-    first: usize,
+    after: Option<DeliveryCursor>,
     now: Timestamp,
     desk: &Desk,
 ) -> Value {
@@ -83,15 +128,31 @@ pub(super) fn notification(
         view.insert("metadata".to_owned(), object(&body.metadata));
         view.insert("send_at".to_owned(), text(body.send_at));
         view.insert("traceparent".to_owned(), body.traceparent.clone().into());
+        view.insert("to".to_owned(), body.to.iter().map(target).collect());
+        view.insert("dedup".to_owned(), body.dedup.as_ref().map_or(Value::Null, dedup));
+        view.insert("submitted_by".to_owned(), body.submitted_by.clone().into());
     }
-    view.insert("counts".to_owned(), counts(state, desk));
-    let all: Vec<&Delivery> = state.deliveries.iter().filter(shown).collect();
-    let page: Vec<Value> = all.iter().skip(first).take(PAGE).map(|one| delivery(one, desk)).collect();
-    let next = first + page.len();
+    view.insert("counts".to_owned(), counts(state, |delivery| desk.delivery_status(delivery)));
+    let fresh = |delivery: &&Delivery| after.is_none_or(|after| delivery.id.index > after.0);
+    let mut rest = state.deliveries.iter().filter(shown).filter(fresh);
+    let page: Vec<&Delivery> = rest.by_ref().take(PAGE).collect();
+    let next = rest.next().map_or(Value::Null, |_| behind(state, page.last().copied()));
+    let page: Vec<Value> = page.into_iter().map(|one| delivery(one, desk)).collect();
     view.insert("deliveries".to_owned(), page.into());
-    let cursor = (next < all.len()).then(|| next.to_string());
-    view.insert("next_cursor".to_owned(), cursor.into());
+    view.insert("next_cursor".to_owned(), next);
     Value::Object(view)
+}
+
+fn target(target: &Target) -> Value {
+    match target {
+        Target::Channel { channel, address: None } => json!({ "channel": channel.as_str() }),
+        Target::Channel { channel, address } => json!({ "channel": channel.as_str(), "address": address }),
+        Target::User { user } => json!({ "user": user.as_str() }),
+    }
+}
+
+fn dedup(dedup: &Dedup) -> Value {
+    json!({ "key": dedup.key, "window_s": dedup.window.as_secs() })
 }
 
 fn head(state: &NotificationState, now: Timestamp) -> Map<String, Value> {
@@ -110,10 +171,10 @@ fn head(state: &NotificationState, now: Timestamp) -> Map<String, Value> {
     view
 }
 
-fn counts(state: &NotificationState, desk: &Desk) -> Value {
+fn counts(state: &NotificationState, status: impl Fn(&Delivery) -> DeliveryStatus) -> Value {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for delivery in state.deliveries.iter().filter(shown) {
-        *counts.entry(desk.delivery_status(delivery).as_str()).or_default() += 1;
+        *counts.entry(status(delivery).as_str()).or_default() += 1;
     }
     json!(counts)
 }
@@ -131,72 +192,6 @@ fn delivery(delivery: &Delivery, desk: &Desk) -> Value {
         "attempts": delivery.attempts_total,
         "last_fault": delivery.last_fault().map(fault),
         "next_attempt_at": text(next),
-    })
-}
-
-/// Everything decided about a notification, in the order of time.
-pub(super) fn trace(state: &NotificationState, now: Timestamp) -> Value {
-    let mut events: Vec<(Timestamp, Value)> = Vec::new();
-    for event in &state.events {
-        let view = json!({ "at": event.at.to_string(), "kind": event.kind.as_str(), "detail": event.detail });
-        events.push((event.at, view));
-    }
-    for delivery in &state.deliveries {
-        for tried in &delivery.attempts {
-            let at = tried.started_at.plus(tried.took);
-            events.push((at, attempt(delivery, tried, at)));
-        }
-        for event in &delivery.events {
-            let view = json!({
-                "at": event.at.to_string(), "kind": event.kind.as_str(), "detail": event.detail,
-                "delivery": delivery.id.to_string(), "channel": delivery.channel.as_str(),
-            });
-            events.push((event.at, view));
-        }
-    }
-    // Within one millisecond: planned, attempted, and then what followed from that.
-    events.sort_by_key(|(at, view)| (*at, rank(&view["kind"])));
-    let events: Vec<Value> = events.into_iter().map(|(_, view)| view).collect();
-    json!({ "id": state.id.to_string(), "status": state.status(now).as_str(), "events": events })
-}
-
-fn rank(kind: &Value) -> u8 {
-    match kind.as_str() {
-        Some("accepted") => 0,
-        Some("routed" | "routing-deferred") => 1,
-        Some("planned") => 2,
-        Some("attempted") => 3,
-        _ => 4,
-    }
-}
-
-fn attempt(delivery: &Delivery, attempt: &Attempt, at: Timestamp) -> Value {
-    let (outcome, detail, what) = match &attempt.outcome {
-        AttemptOutcome::Delivered(receipt) => {
-            let status = receipt.status.map_or_else(String::new, |status| format!(" with {status}"));
-            let view = json!({ "provider_id": receipt.provider_id, "status": receipt.status, "detail": receipt.detail });
-            ("delivered", format!("attempt {} was taken{status}", attempt.number), ("receipt", view))
-        }
-        AttemptOutcome::Failed { fault: failed, transient } => {
-            let word = if *transient { "transient" } else { "permanent" };
-            let detail = format!("attempt {} failed: {}: {}", attempt.number, failed.code, failed.message);
-            (word, detail, ("fault", fault(failed)))
-        }
-    };
-    let mut facts = json!({
-        "number": attempt.number,
-        "chain": attempt.chain,
-        "started_at": attempt.started_at.to_string(),
-        "duration_ms": u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
-        "generation": attempt.generation,
-        "outcome": outcome,
-    });
-    if let Some(facts) = facts.as_object_mut() {
-        facts.insert(what.0.to_owned(), what.1);
-    }
-    json!({
-        "at": at.to_string(), "kind": "attempted", "detail": detail,
-        "delivery": delivery.id.to_string(), "channel": delivery.channel.as_str(), "attempt": facts,
     })
 }
 

@@ -70,7 +70,7 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) {
 
 /// A trace as `GET .../trace` gives it, a line a decision.
 pub(super) fn trace(trace: &Value) {
-    for event in trace["events"].as_array().into_iter().flatten() {
+    for event in trace["items"].as_array().into_iter().flatten() {
         let at = event["at"].as_str().and_then(|at| at.get(11..23)).unwrap_or_default();
         let kind = event["kind"].as_str().unwrap_or_default();
         let detail = event["detail"].as_str().unwrap_or_default();
