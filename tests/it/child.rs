@@ -14,6 +14,7 @@ use serde_json::Value;
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Gateway {
@@ -33,7 +34,7 @@ impl Gateway {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
+        let mut said: Vec<String> = Vec::new();
         let address = loop {
             let Some(Ok(line)) = lines.next() else { panic!("the gateway did not start: {said:#?}") };
             if let Ok(line) = serde_json::from_str::<Value>(&line)
@@ -43,9 +44,18 @@ impl Gateway {
             }
             said.push(line);
         };
+        let log = Arc::new(Mutex::new(said));
+        let kept = Arc::clone(&log);
         // The log is read on, so that the gateway never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
+        });
+        Self { child, address, log }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
     }
 
     /// Sends a signal, such as `HUP`.
@@ -98,6 +108,16 @@ pub(crate) fn call_with(
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, head.to_ascii_lowercase(), serde_json::from_str(body).ok()?))
+}
+
+/// Writes `bytes` as they are, and reads until the gateway closes.
+pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer is an end, too.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Answers every webhook with one status, 204 at first, and notes in which round it saw which delivery.

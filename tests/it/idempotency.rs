@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::child::{Gateway, call_with};
+use crate::house::{House, LOG, NOTIFICATIONS, TO_LOG};
 
 const KEY: &str = "idempotency-key: order-1\r\n";
 
@@ -78,4 +79,31 @@ fn an_answer_over_a_mebibyte_is_kept_like_any_other() {
     assert_eq!(status, 207);
     assert!(first == again, "the same answer, after a restart");
     assert!(head.contains("idempotent-replayed: true"), "{head}");
+}
+
+#[test]
+fn of_many_at_once_one_is_accepted_and_the_others_get_its_answer_or_are_told_to_wait() {
+    let house = House::start("", LOG);
+    let to = house.gateway.address;
+    let mut told_to_wait = 0;
+    for round in 0.. {
+        let key = format!("idempotency-key: round-{round}\r\n");
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let ask = || call_with(to, "POST", NOTIFICATIONS, &key, TO_LOG).unwrap();
+            let asking: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        let (taken, waits): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(status, ..)| *status == 202);
+        let fresh = taken.iter().filter(|(_, head, _)| !head.contains("idempotent-replayed")).count();
+        assert_eq!(fresh, 1);
+        assert!(taken.iter().all(|(_, _, answer)| answer == &taken[0].2));
+        for (status, head, answer) in &waits {
+            assert_eq!((*status, answer["code"].as_str()), (409, Some("idempotency.in-flight")), "{answer}");
+            assert!(head.contains("retry-after: "), "{head}");
+        }
+        told_to_wait += waits.len();
+        if told_to_wait > 0 {
+            return;
+        }
+    }
 }

@@ -8,13 +8,22 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod access;
+mod alert;
 mod child;
 mod cli;
 mod email;
 mod examples;
 mod fallback;
+mod hook;
+mod hostile;
+mod house;
+mod http2;
 mod idempotency;
 mod kill;
+mod limits;
 mod mailbox;
+mod pages;
 mod plugins;
 mod surface;
+mod waiting;

@@ -4,15 +4,19 @@
 //! It refuses with problem details under a stable code.
 
 mod answer;
+mod batch;
 mod batch_items;
 mod body;
 mod channels;
+mod codes;
+mod guard;
 mod headers;
 mod letters;
 mod notifications;
-mod plugins;
 mod pages;
+mod plugins;
 pub mod problem;
+mod problems;
 mod query;
 mod server;
 mod status;
@@ -24,20 +28,20 @@ pub mod wire;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{Request, State};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use fanfare_model::time::Timestamp;
 use fanfare_store::engine::ReadError;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use self::body::Bodies;
-use self::problem::{Entry, Problem, SentCode, code};
+use self::problem::{Entry, Problem, code};
 pub use self::server::serve;
-use crate::auth::{AuthError, Authenticator, Identity, has_origin, host_is_loopback};
+use crate::auth::{AuthError, Authenticator, Identity, Limited};
 use crate::config::{Scope, ServerConfig};
 use crate::desk::{Desk, DeskError};
 use crate::intake::Intake;
@@ -79,7 +83,8 @@ impl Access {
 
     /// These keys count from the next request on.
     pub fn replace(&self, authenticator: Authenticator) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authenticator);
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(authenticator.following(&current));
     }
 
     fn current(&self) -> Arc<Authenticator> {
@@ -101,6 +106,10 @@ struct Shared {
     bodies: Bodies,
     /// For components, which are large.
     uploads: Bodies,
+    /// Large bodies are parsed by so many threads at once; the others wait, within [`Bodies`]' budget.
+    parsers: Arc<Semaphore>,
+    /// Places for requests that wait for an end; nobody queues for one.
+    waits: Semaphore,
 }
 
 impl Shared {
@@ -118,6 +127,19 @@ impl Shared {
             Problem::new(entry, error.to_string())
         })
     }
+
+    /// Takes the right to submit `count` notifications from the caller's key.
+    fn spend(&self, who: &Identity, count: usize) -> Result<(), Problem> {
+        who.spend(count, self.desk.store().clock().elapsed()).map_err(|limited| {
+            let detail = limited.to_string();
+            match limited {
+                Limited::Wait { retry_after, .. } => {
+                    Problem::new(code::RATE, detail).retry_after(retry_after)
+                }
+                Limited::Never { .. } => Problem::new(code::TOO_LARGE, detail),
+            }
+        })
+    }
 }
 
 fn routes(options: Options) -> Router {
@@ -125,6 +147,8 @@ fn routes(options: Options) -> Router {
         bodies: Bodies::new(options.server.read_timeout),
         uploads: Bodies::within(UPLOADS_MEMORY, options.server.read_timeout),
         plugins: options.plugins,
+        parsers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        waits: Semaphore::new(options.server.waits_max),
         server: Arc::new(options.server),
         intake: options.intake,
         desk: options.desk,
@@ -132,17 +156,9 @@ fn routes(options: Options) -> Router {
         metrics: Arc::clone(&options.metrics),
         stopping: options.stopping,
     });
-    let metrics = options.metrics;
-    let caught = move |panic: Box<dyn std::any::Any + Send>| {
-        metrics.panicked();
-        let what = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        tracing::error!(panic = what, "a request made the gateway panic");
-        Problem::new(code::PANIC, "the request met a bug of the gateway").into_response()
-    };
     Router::new()
         .route("/api/v1/notifications", post(submit::one).get(notifications::list))
-        .route("/api/v1/notifications/batch", post(submit::batch))
+        .route("/api/v1/notifications/batch", post(batch::batch))
         .route("/api/v1/notifications/{id}", get(notifications::get).delete(notifications::cancel))
         .route("/api/v1/notifications/{id}/trace", get(notifications::trace))
         .route("/api/v1/admin/dlq", get(letters::list))
@@ -160,60 +176,16 @@ fn routes(options: Options) -> Router {
         .route("/api/v1/admin/channels/{name}/resume", post(channels::resume))
         .route("/api/v1/admin/channels/{name}/test", post(channels::test))
         .route("/api/v1/admin/audit", get(plugins::audit))
+        .route("/problems", get(problems::list))
+        .route("/problems/{code}", get(problems::get))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .fallback(unknown)
         .method_not_allowed_fallback(method)
-        .layer(middleware::from_fn_with_state(api.clone(), guard))
-        .layer(CatchPanicLayer::custom(caught))
+        .layer(guard::catch(options.metrics))
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .with_state(api)
-}
-
-/// Without keys: only this machine's names, and no web pages.
-async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
-    let trace = headers::traceparent(request.headers());
-    if let Ok(trace) = HeaderValue::try_from(trace.as_str()) {
-        // Written back, so that the submission carries the very trace that the log line names.
-        request.headers_mut().insert("traceparent", trace);
-    }
-    let response = match admit_origin(&api, &request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
-    let status = response.status();
-    api.metrics.answered(route.as_ref().map(MatchedPath::as_str), &method, status);
-    let sent = response.extensions().get::<SentCode>();
-    tracing::debug!(
-        %method,
-        route = route.as_ref().map(MatchedPath::as_str),
-        status = status.as_u16(),
-        code = sent.map(|sent| &*sent.code),
-        pointer = sent.and_then(|sent| sent.pointer.as_deref()),
-        trace_id = headers::trace_id(&trace),
-        "answered"
-    );
-    response
-}
-
-fn admit_origin(api: &Api, request: &Request) -> Result<(), Problem> {
-    if api.access.current().is_open() {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-        let host: String = host.unwrap_or_default().chars().take(80).collect();
-        if !host_is_loopback(&host) {
-            let detail = format!("{host:?} is not a name of this machine, and no key is configured");
-            return Err(Problem::new(code::HOST, detail));
-        }
-        if has_origin(request.headers()) {
-            return Err(Problem::new(
-                code::ORIGIN,
-                "the request carries an Origin, and no key is configured",
-            ));
-        }
-    }
-    Ok(())
 }
 
 async fn unknown(request: Request) -> Problem {
@@ -221,9 +193,14 @@ async fn unknown(request: Request) -> Problem {
     Problem::new(code::NOT_FOUND, format!("there is nothing at {path}"))
 }
 
-async fn method(request: Request) -> Problem {
+/// The router adds which methods the path takes, as `Allow`.
+async fn method(request: Request) -> Response {
+    if request.method() == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let path: String = request.uri().path().chars().take(200).collect();
-    Problem::new(code::METHOD, format!("{path} does not take {}", request.method()))
+    let detail = format!("{path} does not take {}; the header Allow names what it takes", request.method());
+    Problem::new(code::METHOD, detail).into_response()
 }
 
 async fn live() -> &'static str {

@@ -1,25 +1,34 @@
-//! `POST /api/v1/notifications` and its batch.
+//! `POST /api/v1/notifications`, and what it shares with the batch: idempotency, waiting, the answer.
+//!
+//! Bounded by `server.notification_bytes`, by the submissions in flight (intake's), and by `server.waits_max` requests
+//! that wait for an end; further ones are answered at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use fanfare_model::digest::Digest;
 use fanfare_model::json::canonical;
 use fanfare_model::state::NotificationState;
 use fanfare_model::time::Timestamp;
+use fanfare_store::AcceptedItem;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::{Answer, REPLAYED, json as to_json};
-use super::batch_items::{BATCH_MAX, Items};
+use super::body::ReadBody;
 use super::problem::{Problem, code};
 use super::{Api, Shared, body, headers, view, wire};
 use crate::config::Scope;
 use crate::intake::{Draft, Idempotency, Submission, SubmitError, Submitted};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Larger bodies are parsed beside the executor. Ordinary ones are far below: handing them over would cost more than
+/// parsing them.
+const PARSED_AT_ONCE_BYTES_MAX: usize = 64 * 1_024;
 
 /// What a refused client is asked to wait.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,16 +43,16 @@ async fn submit_one(api: &Api, request: Request) -> Result<Response, Problem> {
     let who = api.admit(&parts.headers, Scope::Submit)?;
     body::require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, api.server.notification_bytes).await?;
-    let draft = wire::notification(&read.bytes, api.now())?;
+    api.spend(&who, 1)?;
+    let draft = api.parse(&read.bytes, |api, body| wire::notification(body, api.now())).await?;
     if let Err(refusal) = api.intake.check(&draft) {
         let kept = kept_answer(api, &parts.headers, who.key.as_deref(), &read.bytes).await?;
         return kept.ok_or_else(|| refusal.into());
     }
     let now = api.now();
-    let make = move |states: &[&NotificationState]| answer_one(states, now);
+    let make: Make = Arc::new(move |states: &[&NotificationState]| answer_one(states, now));
     let wait = headers::wait(&parts.headers, api.server.wait_max);
-    let make: Make = Arc::new(make);
-    submit(api, &parts.headers, who.key, vec![draft], &read.bytes, make, wait).await
+    submit(api, &parts.headers, who.key, vec![draft], read, make, wait).await
 }
 
 fn answer_one(states: &[&NotificationState], now: Timestamp) -> Answer {
@@ -55,90 +64,27 @@ fn answer_one(states: &[&NotificationState], now: Timestamp) -> Answer {
     }
 }
 
-pub(super) async fn batch(State(api): State<Api>, request: Request) -> Response {
-    let result = submit_batch(&api, request).await;
-    api.count_refusal(result)
-}
+/// Makes the answer of what was accepted.
+pub(super) type Make = Arc<dyn Fn(&[&NotificationState]) -> Answer + Send + Sync>;
 
-async fn submit_batch(api: &Api, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Submit)?;
-    body::require_json(&parts.headers)?;
-    let read = api.bodies.read(&parts.headers, body, api.server.batch_bytes).await?;
-    let items: Items<'_> = serde_json::from_slice(&read.bytes).map_err(|error| {
-        Problem::new(code::INVALID_JSON, format!("a batch is a JSON array of notifications: {error}"))
-    })?;
-    match items.count {
-        0 => return Err(Problem::new(code::EMPTY_BATCH, "the array holds no notification")),
-        count if count > BATCH_MAX => {
-            let detail = format!("a batch holds at most {BATCH_MAX} notifications; this one has {count}");
-            return Err(Problem::new(code::TOO_LARGE, detail));
-        }
-        _ => {}
-    }
-    let mut drafts = Vec::with_capacity(items.count);
-    let mut refusals: Vec<Option<Value>> = Vec::with_capacity(items.count);
-    for item in items.kept {
-        match parse_item(api, item.get()) {
-            Ok(draft) => {
-                drafts.push(draft);
-                refusals.push(None);
-            }
-            Err(problem) => refusals.push(Some(refused(&problem))),
-        }
-    }
-    if drafts.is_empty() {
-        let kept = kept_answer(api, &parts.headers, who.key.as_deref(), &read.bytes).await?;
-        if let Some(kept) = kept {
-            return Ok(kept);
-        }
-        return Ok(answer_batch(&refusals, &[]).into_response());
-    }
-    let make: Make = Arc::new(move |states: &[&NotificationState]| answer_batch(&refusals, states));
-    submit(api, &parts.headers, who.key, drafts, &read.bytes, make, None).await
-}
-
-fn parse_item(api: &Api, text: &str) -> Result<Draft, Problem> {
-    if text.len() > api.server.notification_bytes {
-        let detail = format!("a notification has at most {} bytes", api.server.notification_bytes);
-        return Err(Problem::new(code::TOO_LARGE, detail));
-    }
-    let draft = wire::notification(text.as_bytes(), api.now())?;
-    api.intake.check(&draft)?;
-    Ok(draft)
-}
-
-fn refused(problem: &Problem) -> Value {
-    json!({
-        "status": problem.status().as_u16(),
-        "code": problem.code(),
-        "detail": problem.detail(),
-        "pointer": problem.pointer(),
-    })
-}
-
-fn answer_batch(refusals: &[Option<Value>], states: &[&NotificationState]) -> Answer {
-    let mut states = states.iter();
-    let result = |refusal: &Option<Value>| match refusal {
-        Some(refusal) => refusal.clone(),
-        None => json!({ "status": 202, "id": states.next().map(|state| state.id.to_string()) }),
-    };
-    let results: Vec<Value> = refusals.iter().map(result).collect();
-    let whole = refusals.iter().all(Option::is_none);
-    let status = if whole { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-    Answer { status, location: None, json: to_json(&json!({ "results": results })) }
-}
-
-type Make = Arc<dyn Fn(&[&NotificationState]) -> Answer + Send + Sync>;
-
-fn idempotency(headers: &HeaderMap, body: &[u8], make: &Make) -> Result<Option<Idempotency>, Problem> {
+async fn idempotency(
+    api: &Api,
+    headers: &HeaderMap,
+    body: &Bytes,
+    make: &Make,
+) -> Result<Option<Idempotency>, Problem> {
     let Some(key) = headers::idempotency_key(headers)? else { return Ok(None) };
-    // Two spellings of one body are one request.
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Problem::new(code::INVALID_JSON, error.to_string()))?;
+    let body = api.parse(body, |_, body| canonical_digest(body)).await?;
     let make = Arc::clone(make);
     let answer = Box::new(move |states: &[&NotificationState]| make(states).to_kept());
-    Ok(Some(Idempotency { key, body: Digest::of(canonical(&value).as_bytes()), answer }))
+    Ok(Some(Idempotency { key, body, answer }))
+}
+
+/// Two spellings of one body are one request.
+fn canonical_digest(body: &[u8]) -> Result<Digest, Problem> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| Problem::new(code::INVALID_JSON, error.to_string()))?;
+    Ok(Digest::of(canonical(&value).as_bytes()))
 }
 
 fn replayed(kept: &[u8]) -> Result<Response, Problem> {
@@ -148,58 +94,71 @@ fn replayed(kept: &[u8]) -> Result<Response, Problem> {
 }
 
 /// The first answer to a request that would be refused if it came for the first time now.
-async fn kept_answer(
+pub(super) async fn kept_answer(
     api: &Api,
     headers: &HeaderMap,
     key: Option<&str>,
-    body: &[u8],
+    body: &Bytes,
 ) -> Result<Option<Response>, Problem> {
     // Nothing is accepted here, so no answer is ever made.
-    let make: Make = Arc::new(|_: &[&NotificationState]| answer_batch(&[], &[]));
-    let Some(idempotency) = idempotency(headers, body, &make)? else { return Ok(None) };
+    let make: Make = Arc::new(|_: &[&NotificationState]| Answer::default());
+    let Some(idempotency) = idempotency(api, headers, body, &make).await? else { return Ok(None) };
     let kept = api.intake.kept_answer(key, idempotency).await.map_err(problem)?;
     kept.map(|kept| replayed(&kept)).transpose()
 }
 
 /// Submits, and answers as the client asked: at once, or when all has ended.
-async fn submit(
+pub(super) async fn submit(
     api: &Api,
     headers: &HeaderMap,
     key: Option<String>,
     drafts: Vec<Draft>,
-    body: &[u8],
+    body: ReadBody,
     make: Make,
     wait: Option<Duration>,
 ) -> Result<Response, Problem> {
-    let idempotency = idempotency(headers, body, &make)?;
+    let idempotency = idempotency(api, headers, &body.bytes, &make).await?;
+    // Its part of all bodies' memory is not held while a client waits.
+    drop(body);
     let traceparent = Some(headers::traceparent(headers));
     let count = drafts.len();
     let submission = Submission { drafts, submitted_by: key, traceparent, idempotency };
-    match api.intake.submit(submission).await.map_err(problem)? {
-        Submitted::Replayed { answer } => replayed(&answer),
-        Submitted::Fresh { items, answer } => {
-            api.metrics.accepted(count);
-            if let (Some(wait), [item]) = (wait, items.as_slice()) {
-                api.desk.wait_until_terminal(&item.cell, wait).await;
-                let now = api.now();
-                let (view, ended) =
-                    item.cell.read(|state| (answer_one(&[state], now), state.status(now).is_terminal()));
-                let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
-                let mut response = Answer { status, ..view }.into_response();
-                let applied = HeaderValue::try_from(format!("wait={}", wait.as_secs()));
-                if let Ok(applied) = applied {
-                    response.headers_mut().insert(PREFERENCE_APPLIED, applied);
-                }
-                return Ok(response);
-            }
-            if let Some(kept) = answer {
-                return Ok(Answer::from_kept(&kept)?.into_response());
-            }
+    let (items, kept) = match api.intake.submit(submission).await.map_err(problem)? {
+        Submitted::Replayed { answer } => return replayed(&answer),
+        Submitted::Fresh { items, answer } => (items, answer),
+    };
+    api.metrics.accepted(count);
+    if let (Some(wait), [item]) = (wait, items.as_slice())
+        && let Some(response) = wait_for(api, item, wait).await
+    {
+        return Ok(response);
+    }
+    let answer = match (kept, items.as_slice()) {
+        (Some(kept), _) => Answer::from_kept(&kept)?,
+        (None, [item]) => item.cell.read(|state| make(&[state])),
+        (None, items) => {
             let states: Vec<NotificationState> =
                 items.iter().map(|item| item.cell.read(Clone::clone)).collect();
-            Ok(make(&states.iter().collect::<Vec<_>>()).into_response())
+            make(&states.iter().collect::<Vec<_>>())
         }
+    };
+    Ok(answer.into_response())
+}
+
+/// The answer once all has ended or the time is over; none when too many wait already.
+async fn wait_for(api: &Api, item: &AcceptedItem, wait: Duration) -> Option<Response> {
+    let _seat = api.waits.try_acquire().ok()?;
+    tokio::select! {
+        () = api.desk.wait_until_terminal(&item.cell, wait) => {}
+        // It is accepted all the same, and a stop waits for nobody who only looks on.
+        () = api.stopping.cancelled() => {}
     }
+    let now = api.now();
+    let mut response = item.cell.read(|state| answer_one(&[state], now)).into_response();
+    if let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    Some(response)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "taken straight from map_err")]
@@ -219,7 +178,33 @@ fn problem(error: SubmitError) -> Problem {
 }
 
 impl Shared {
-    fn count_refusal(&self, result: Result<Response, Problem>) -> Response {
+    /// What `work` makes of a body: at once when it is small, else beside the executor, so that 16 MiB of JSON hold up
+    /// nobody else's request.
+    pub(super) async fn parse<T: Send + 'static>(
+        self: &Arc<Self>,
+        body: &Bytes,
+        work: impl FnOnce(&Self, &[u8]) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        if body.len() <= PARSED_AT_ONCE_BYTES_MAX {
+            return work(self, body);
+        }
+        let stopping = || Problem::new(code::SHUTTING_DOWN, "the gateway is stopping").retry_after(PAUSE);
+        let place = Arc::clone(&self.parsers).acquire_owned().await.map_err(|_| stopping())?;
+        let (api, body) = (Arc::clone(self), body.clone());
+        let parsed = tokio::task::spawn_blocking(move || {
+            let parsed = work(&api, &body);
+            drop(place);
+            parsed
+        });
+        match parsed.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(parsed) => parsed,
+            // A bug of ours, as if there were no thread in between.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Err(stopping()),
+        }
+    }
+
+    pub(super) fn count_refusal(&self, result: Result<Response, Problem>) -> Response {
         result.unwrap_or_else(|problem| {
             self.metrics.refused(problem.code());
             // Not the detail: it quotes what the client sent, which may be a secret.

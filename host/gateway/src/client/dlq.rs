@@ -179,7 +179,7 @@ async fn show(client: &Client, screen: Screen, id: DeliveryId) -> Result<Finding
     }
     let trace = subject.trace(client).await?;
     let dead = text(&delivery, "/status") == "dead";
-    let answer = json!({ "delivery": delivery, "notification": notification, "events": trace.get("events") });
+    let answer = json!({ "delivery": delivery, "notification": notification, "events": trace.get("items") });
     screen.show(&answer, || {
         let mut out = String::new();
         let mut line = |name: &str, value: String| {

@@ -16,7 +16,7 @@ use super::{ClientError, Finding, Options, help};
 #[command(after_help = help!(
     "  fanfare trace 019aa3b2-7c1e-7000-8000-0242ac120002\n  \
        fanfare trace 019aa3b2-7c1e-7000-8000-0242ac120002-0    one delivery of it\n  \
-       fanfare trace 019aa3b2-7c1e-7000-8000-0242ac120002 --json | jq .events"
+       fanfare trace 019aa3b2-7c1e-7000-8000-0242ac120002 --json | jq .items"
 ))]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -60,14 +60,28 @@ impl Subject {
         Ok(Self { notification: delivery.notification, delivery: Some(delivery) })
     }
 
-    /// The trace, with the events of the delivery alone when it is one.
+    /// The whole trace, however many pages it has, with the events of the delivery alone when it is one.
     pub(super) async fn trace(self, client: &Client) -> Result<Value, ClientError> {
         let id = self.notification.to_string();
-        let mut trace = client.get(&["api", "v1", "notifications", &id, "trace"]).send().await?.body;
-        if let Some(delivery) = self.delivery.map(|delivery| delivery.to_string())
-            && let Some(Value::Array(events)) = trace.get_mut("events")
-        {
-            events.retain(|event| event.get("delivery").is_none_or(|of| of.as_str() == Some(&delivery)));
+        let page = async |cursor: Option<String>| {
+            let query: Vec<_> = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
+            client.get(&["api", "v1", "notifications", &id, "trace"]).query(&query).send().await
+        };
+        let mut trace = page(None).await?.body;
+        let mut items = list(&trace, "/items").to_vec();
+        let next = |page: &Value| page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        let mut cursor = next(&trace);
+        while cursor.is_some() {
+            let more = page(cursor).await?.body;
+            items.extend_from_slice(list(&more, "/items"));
+            cursor = next(&more);
+        }
+        if let Some(delivery) = self.delivery.map(|delivery| delivery.to_string()) {
+            items.retain(|event| event.get("delivery").is_none_or(|of| of.as_str() == Some(&delivery)));
+        }
+        if let Some(members) = trace.as_object_mut() {
+            members.remove("next_cursor");
+            members.insert("items".to_owned(), items.into());
         }
         Ok(trace)
     }
@@ -76,7 +90,7 @@ impl Subject {
 /// One line an event.
 pub(super) fn events(trace: &Value) -> String {
     let mut table = Table::wide(&["AT", "CHANNEL", "WHAT", "WHY"]);
-    for event in list(trace, "/events") {
+    for event in list(trace, "/items") {
         let duration = event.pointer("/attempt/duration_ms").and_then(Value::as_u64);
         let took = duration.map_or_else(String::new, |ms| format!(" ({ms} ms)"));
         let why = format!("{}{took}", text(event, "/detail"));

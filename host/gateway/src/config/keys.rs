@@ -1,7 +1,8 @@
-//! `[[keys]]`: who may come in, known by the hash of their key only, and what each may do.
+//! `[[keys]]`: who may come in, known by the hash of their key only, what each may do, and how fast.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use fanfare_model::digest::Digest;
@@ -10,9 +11,14 @@ use super::error::{ConfigError, Faults, Place};
 use super::read::section::{Entry, Section};
 use super::read::suggest::nearest;
 use super::server::Listen;
+use crate::auth::Rate;
+
+/// Notifications a second that a rate can say; the least is about one in a quarter of an hour.
+const PER_SECOND: RangeInclusive<f64> = 0.001..=1_000_000.0;
+const BURST_MAX: u32 = 1_000_000;
 
 /// An API key, by its hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyConfig {
     /// Names the caller in the log, and parts the idempotency keys of one caller from another's.
     pub name: String,
@@ -20,6 +26,8 @@ pub struct KeyConfig {
     pub sha256: Digest,
     /// What it may do.
     pub scopes: BTreeSet<Scope>,
+    /// How fast it may submit; none means as fast as it can.
+    pub rate: Option<Rate>,
 }
 
 /// What a key may do. None includes another.
@@ -95,8 +103,32 @@ fn key(mut section: Section<'_>) -> Option<KeyConfig> {
     let sha256 =
         section.require("sha256", r#"sha256 = "64 hexadecimal digits""#).and_then(|entry| sha256(&entry));
     let scopes = section.require("scopes", r#"scopes = ["submit", "read"]"#).map(|entry| scopes(&entry));
+    let rate = section.section("rate").and_then(rate);
     section.finish();
-    Some(KeyConfig { name: name?, sha256: sha256?, scopes: scopes? })
+    Some(KeyConfig { name: name?, sha256: sha256?, scopes: scopes?, rate })
+}
+
+fn rate(mut section: Section<'_>) -> Option<Rate> {
+    let entry = section.require("per_second", "per_second = 100");
+    let per_second = entry.and_then(|entry| {
+        let per_second = entry.number()?;
+        if PER_SECOND.contains(&per_second) {
+            return Some(per_second);
+        }
+        entry.wrong(
+            format!("must be from {} to {}", PER_SECOND.start(), PER_SECOND.end()),
+            "10 a minute are 0.17 a second",
+        );
+        None
+    });
+    let burst = section.take("burst").and_then(|entry| entry.integer(1..=u64::from(BURST_MAX)));
+    section.finish();
+    let per_second = per_second?;
+    // A key that may submit one a minute may submit one at once.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "PER_SECOND is inside of u32")]
+    let usual = per_second.ceil() as u32;
+    let burst = burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or(usual);
+    Some(Rate { per_second, burst })
 }
 
 fn name(entry: &Entry<'_>) -> Option<String> {

@@ -28,12 +28,16 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// A request's body has to arrive within this time.
     pub read_timeout: Duration,
+    /// A connection on which no request is under way is closed after this time.
+    pub idle_timeout: Duration,
     /// Connections open at once; further ones wait to be accepted.
     pub connections_max: usize,
     /// Requests that submit, in work at once; further ones are answered 503.
     pub requests_in_flight_max: usize,
     /// The longest that `Prefer: wait` waits.
     pub wait_max: Duration,
+    /// Requests that wait so at once; further ones are answered without waiting.
+    pub waits_max: usize,
     /// Attempts under way get so long to end when the gateway stops.
     pub shutdown_deadline: Duration,
 }
@@ -46,9 +50,11 @@ impl Default for ServerConfig {
             batch_bytes: 16 << 20,
             header_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
             connections_max: 4_096,
             requests_in_flight_max: 1_024,
             wait_max: Duration::from_secs(60),
+            waits_max: 1_024,
             shutdown_deadline: Duration::from_secs(20),
         }
     }
@@ -125,9 +131,11 @@ pub(super) fn server(section: Option<Section<'_>>) -> (ServerConfig, Listen) {
     set(&mut config.batch_bytes, bytes);
     set(&mut config.header_timeout, duration(&mut section, "header_timeout", 10 * MS, 300 * SECOND));
     set(&mut config.read_timeout, duration(&mut section, "read_timeout", 10 * MS, 600 * SECOND));
+    set(&mut config.idle_timeout, duration(&mut section, "idle_timeout", 10 * MS, HOUR));
     set(&mut config.connections_max, count(&mut section, "connections_max", 65_536));
     set(&mut config.requests_in_flight_max, count(&mut section, "requests_in_flight_max", 65_536));
     set(&mut config.wait_max, duration(&mut section, "wait_max", Duration::ZERO, 600 * SECOND));
+    set(&mut config.waits_max, count(&mut section, "waits_max", 65_536));
     set(&mut config.shutdown_deadline, duration(&mut section, "shutdown_deadline", Duration::ZERO, HOUR));
     section.finish();
     let address = config.listen;

@@ -177,7 +177,11 @@ impl Intake {
             drop(slot);
             submitted
         });
-        task.await.unwrap_or_else(|error| Err(SubmitError::StoreFailed(error.to_string())))
+        task.await.unwrap_or_else(|error| match error.try_into_panic() {
+            // The request's bug, as if there were no task in between: caught, counted and answered above.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(SubmitError::StoreFailed(error.to_string())),
+        })
     }
 
     /// The answer to the same request, if it was accepted before: a repetition gets it although it would be refused

@@ -7,8 +7,8 @@ fn an_unknown_key_is_refused_with_its_place_and_the_word_that_was_meant() {
     assert_eq!(
         told("[server]\nlisten = \"127.0.0.1:1\"\nlistne = 1\n"),
         "conf/fanfare.toml:3:10: server.listne: is not a known key; did you mean \"listen\"? Known here: listen, \
-         notification_bytes, batch_bytes, header_timeout, read_timeout, connections_max, requests_in_flight_max, \
-         wait_max, shutdown_deadline"
+         notification_bytes, batch_bytes, header_timeout, read_timeout, idle_timeout, connections_max, \
+         requests_in_flight_max, wait_max, waits_max, shutdown_deadline"
     );
     assert!(
         told("channel.x.plugin = \"p\"").contains("channel: is not a known key; did you mean \"channels\"?")

@@ -1,0 +1,111 @@
+//! What every request passes, both ways: who may come without keys, the trace context, panics, the count and the log
+//! line of the answer.
+//!
+//! Refuses, without keys, hosts that are not this machine and requests of web pages.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, header};
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
+
+use super::problem::{Problem, SentCode, code};
+use super::{Api, headers};
+use crate::auth::{has_origin, host_is_loopback};
+use crate::telemetry::Metrics;
+
+/// Turns a handler's panic into a count, a log line and a 500. Inside [`guard`], so that this answer is counted too.
+pub(super) fn catch(metrics: Arc<Metrics>) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
+    CatchPanicLayer::custom(move |panic: Box<dyn std::any::Any + Send>| {
+        metrics.panicked();
+        let what = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!(panic = what, "a request made the gateway panic");
+        Problem::new(code::PANIC, "the request met a bug of the gateway").into_response()
+    })
+}
+
+/// Without keys: only this machine's names, and no web pages.
+pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
+    let trace = headers::traceparent(request.headers());
+    if let Ok(trace) = HeaderValue::try_from(trace.as_str()) {
+        // Written back, so that the submission carries the very trace that the log line names.
+        request.headers_mut().insert("traceparent", trace);
+    }
+    let response = match admit_origin(&api, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let status = response.status();
+    api.metrics.answered(route.as_ref().map(MatchedPath::as_str), &method, status);
+    let sent = response.extensions().get::<SentCode>();
+    tracing::debug!(
+        %method,
+        route = route.as_ref().map(MatchedPath::as_str),
+        status = status.as_u16(),
+        code = sent.map(|sent| &*sent.code),
+        pointer = sent.and_then(|sent| sent.pointer.as_deref()),
+        trace_id = headers::trace_id(&trace),
+        "answered"
+    );
+    response
+}
+
+fn admit_origin(api: &Api, request: &Request) -> Result<(), Problem> {
+    if !api.access.current().is_open() {
+        return Ok(());
+    }
+    let headers =
+        request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    // Every name that the request gives counts: which of them a client means is not ours to guess.
+    let mut hosts = headers.chain(authority).peekable();
+    let foreign = if hosts.peek().is_none() { Some("") } else { hosts.find(|host| !host_is_loopback(host)) };
+    if let Some(host) = foreign {
+        let host: String = host.chars().take(80).collect();
+        let detail = format!("{host:?} is not a name of this machine, and no key is configured");
+        return Err(Problem::new(code::HOST, detail));
+    }
+    if has_origin(request.headers()) {
+        return Err(Problem::new(code::ORIGIN, "the request carries an Origin, and no key is configured"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+    use fanfare_store::StoreFigures;
+    use http::StatusCode;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_500_and_counted_and_the_next_request_goes_on() {
+        let metrics = Arc::new(Metrics::new(None));
+        let router: Router = Router::new()
+            .route("/bug", get(async || -> &'static str { panic!("by a bug") }))
+            .route("/livez", get(async || "live"))
+            .layer(catch(Arc::clone(&metrics)));
+        let ask = async |path: &str| {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap()
+        };
+        let answered = ask("/bug").await;
+        assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answered.headers()[header::CONTENT_TYPE], super::super::problem::MEDIA_TYPE);
+        let body = answered.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "server.panic");
+        assert!(!body.to_string().contains("by a bug"), "what panics say is for the log: {body}");
+        assert_eq!(ask("/livez").await.status(), StatusCode::OK);
+        let text = metrics.encode(&[], &StoreFigures::default());
+        assert!(text.contains("fanfare_panics_total 1\n"), "{text}");
+    }
+}
