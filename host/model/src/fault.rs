@@ -113,6 +113,8 @@ pub mod code {
     pub const PLUGIN_GARBAGE: FaultCode = FaultCode::of("plugin.garbage");
     /// The component can't be loaded: no component, lacking exports, wrong version, no manifest.
     pub const PLUGIN_INVALID: FaultCode = FaultCode::of("plugin.invalid");
+    /// The guest held more handles than it may.
+    pub const PLUGIN_HANDLES: FaultCode = FaultCode::of("plugin.handles");
     /// The host itself failed around the call.
     pub const HOST_INTERNAL: FaultCode = FaultCode::of("host.internal");
     /// The gateway stopped while the call ran, or before it could.

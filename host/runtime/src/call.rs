@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfare_model::fault::{Fault, code};
-use wasmtime::component::Instance;
+use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Engine, Store, Trap};
 
 use crate::guest::{Guest, Hit, Parts};
@@ -210,6 +210,10 @@ fn fault(error: &wasmtime::Error, guest: &Guest, limits: Limits) -> Fault {
     if guest.memory.denied {
         let mib = limits.memory_bytes / (1024 * 1024);
         return Fault::new(code::PLUGIN_MEMORY, format!("the plugin wanted more memory than its {mib} MiB"));
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        let why = format!("the plugin held more than {} handles", limits.handles);
+        return Fault::new(code::PLUGIN_HANDLES, why);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => Fault::new(code::PLUGIN_STACK, "the plugin overflowed its stack"),

@@ -83,7 +83,7 @@ impl Runtime {
     /// # Errors
     /// [`StartError`].
     pub fn start(options: RuntimeOptions) -> Result<Self, StartError> {
-        Self::start_with(options, None)
+        Self::start_with(options, None, DoorOptions::default())
     }
 
     /// Starts a runtime that reaches nothing: the script answers, and guests' clocks and chance stand still.
@@ -91,10 +91,14 @@ impl Runtime {
     /// # Errors
     /// [`StartError`].
     pub fn rehearse(options: RuntimeOptions, script: Arc<dyn Script>) -> Result<Self, StartError> {
-        Self::start_with(options, Some(script))
+        Self::start_with(options, Some(script), DoorOptions::default())
     }
 
-    fn start_with(options: RuntimeOptions, script: Option<Arc<dyn Script>>) -> Result<Self, StartError> {
+    pub(crate) fn start_with(
+        options: RuntimeOptions,
+        script: Option<Arc<dyn Script>>,
+        door: DoorOptions,
+    ) -> Result<Self, StartError> {
         let RuntimeOptions { cache_dir, compiler, concurrency, ceilings, clock, .. } = options;
         std::fs::create_dir_all(&cache_dir)
             .map_err(|source| StartError::Cache { path: cache_dir.clone(), source })?;
@@ -113,7 +117,7 @@ impl Runtime {
             ceilings,
             clock,
             rehearsed: script.is_some(),
-            door: Door::new(DoorOptions { script: script.clone(), ..DoorOptions::default() }),
+            door: Door::new(DoorOptions { script: script.clone(), ..door }),
             mailer: Mailer::new(MailerOptions { script, ..MailerOptions::default() }),
             loaded: Mutex::default(),
         };

@@ -3,6 +3,7 @@
 //! Limits of time are far away but for the one that a test is about, so that a busy machine changes nothing.
 
 mod account;
+mod corpus;
 mod live;
 mod warm;
 
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_model::clock::ManualClock;
-use fanfare_model::fault::Fault;
 use fanfare_model::id::{DeliveryId, IdGenerator, Shard};
 use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Notification;
@@ -20,30 +20,35 @@ use fanfare_model::time::Timestamp;
 use fanfare_test_components as components;
 use serde_json::{Map, Value, json};
 
-use crate::egress::Grants;
+use crate::egress::{DoorOptions, Grants};
 use crate::secrets::{Secret, Secrets};
 use crate::{
     AttemptInput, AttemptReport, ChannelGeneration, ChannelSpec, Compiler, Concurrency, Isolation, Limits,
-    LoadError, RecipientInfo, RouterSpec, Runtime, RuntimeOptions, Source, StageError,
+    RecipientInfo, RouterSpec, Runtime, RuntimeOptions, Source, StageError,
 };
 
 const NOW: Timestamp = Timestamp::EPOCH;
 
 struct Bench {
     runtime: Runtime,
-    _cache: tempfile::TempDir,
+    cache: tempfile::TempDir,
 }
 
 fn bench() -> Bench {
+    bench_with(DoorOptions::default())
+}
+
+fn bench_with(door: DoorOptions) -> Bench {
     let cache = tempfile::tempdir().unwrap();
-    let runtime = Runtime::start(RuntimeOptions {
+    let options = RuntimeOptions {
         cache_dir: cache.path().to_owned(),
         compiler: Compiler::InProcess,
         concurrency: Concurrency { instances_max: 8, guest_threads: 2 },
         ceilings: limits(),
         clock: Arc::new(ManualClock::at(NOW)),
-    });
-    Bench { runtime: runtime.unwrap(), _cache: cache }
+    };
+    let runtime = Runtime::start_with(options, None, door);
+    Bench { runtime: runtime.unwrap(), cache }
 }
 
 const FAR: Duration = Duration::from_secs(3_600);
@@ -126,41 +131,6 @@ impl Bench {
         generation.renewal(Secrets::default(), limits).unwrap().apply();
         generation.send(input(address)).await
     }
-
-    /// The fault's code of a component that is stopped; its neighbour delivers before, meanwhile and after.
-    async fn stopped(&self, bytes: &'static [u8], limits: Limits) -> Fault {
-        let neighbour =
-            self.stage(components::DELIVER, json!({}), Grants::default(), Secrets::default()).await.unwrap();
-        let (report, beside) =
-            tokio::join!(self.send_within(bytes, None, limits), neighbour.send(input(None)));
-        let after = neighbour.send(input(None)).await;
-        for report in [beside, after] {
-            assert!(matches!(report.outcome, Outcome::Delivered(_)), "{:?}", report.outcome);
-        }
-        match report.outcome {
-            Outcome::Transient { fault, .. } => fault,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[tokio::test]
-async fn each_limit_stops_its_component_under_its_own_code_and_nobody_else() {
-    let bench = bench();
-    let short = Duration::from_millis(50);
-    for (bytes, limits, code) in [
-        (components::SPIN, Limits { cpu: short, ..limits() }, "plugin.cpu"),
-        (components::SLEEP, Limits { wall: short, ..limits() }, "plugin.timeout"),
-        (components::ALLOCATE, limits(), "plugin.memory"),
-        (components::RECURSE, limits(), "plugin.stack"),
-        (components::TRAP_SEND, limits(), "plugin.trap"),
-        (components::PANICS, limits(), "plugin.trap"),
-        (components::FLOOD_CALLS, limits(), "plugin.calls"),
-        (components::HUGE_RECEIPT, limits(), "plugin.data"),
-    ] {
-        let fault = bench.stopped(bytes, limits).await;
-        assert_eq!(fault.code.as_str(), code, "{fault:?}");
-    }
 }
 
 #[tokio::test]
@@ -179,19 +149,6 @@ async fn garbage_in_a_fault_is_made_safe() {
     let fault = report.outcome.fault().unwrap();
     assert!(fault.code.as_str().starts_with("channel."), "a guest can't pose as the host: {fault:?}");
     assert!(!fault.message.contains(char::is_control) && fault.message.len() <= 1_024);
-}
-
-#[tokio::test]
-async fn a_host_that_is_not_granted_is_not_called() {
-    let bench = bench();
-    let granted = ["http://127.0.0.1:9".to_owned()];
-    let grants = Grants::parse(&granted, &[], false).unwrap();
-    let settings = json!({ "url": "http://127.0.0.1:9" });
-    let generation =
-        bench.stage(components::HTTP_UNGRANTED, settings, grants, Secrets::default()).await.unwrap();
-    let report = generation.send(input(None)).await;
-    let Outcome::Permanent(fault) = &report.outcome else { panic!("{:?}", report.outcome) };
-    assert_eq!(fault.code.as_str(), "channel.http-denied");
 }
 
 #[tokio::test]
@@ -232,20 +189,6 @@ async fn a_check_that_fails_or_traps_keeps_a_generation_from_serving() {
         let error = bench.stage(bytes, json!({}), Grants::default(), Secrets::default()).await.unwrap_err();
         assert_eq!(error.code(), "plugin.check", "{error}");
     }
-}
-
-async fn load(bytes: Vec<u8>) -> LoadError {
-    let source = Source { label: "x.wasm".to_owned(), bytes: bytes.into() };
-    bench().runtime.load(source).await.unwrap_err()
-}
-
-#[tokio::test]
-async fn broken_components_are_refused_with_what_is_wrong() {
-    let lying = load(components::LYING.to_vec()).await;
-    assert!(lying.to_string().contains("its manifest says"), "{lying}");
-    let cut = components::DELIVER.get(..components::DELIVER.len() / 2).unwrap_or_default().to_vec();
-    assert_eq!(load(cut).await.code(), "plugin.invalid");
-    assert!(load(b"\0asm\x01\0\0\0".to_vec()).await.to_string().contains("core module"));
 }
 
 #[tokio::test]

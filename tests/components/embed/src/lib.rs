@@ -43,6 +43,8 @@ components! {
     HTTP_UNGRANTED = "http_ungranted",
     /// Answers with a receipt of 32 MiB.
     HUGE_RECEIPT = "huge_receipt",
+    /// Takes handles of the host's without end.
+    LEAK_HANDLES = "leak_handles",
     /// A channel whose manifest says that it is a router.
     LYING = "lying",
     /// Panics with a message on several lines.
@@ -78,6 +80,8 @@ components! {
     TRAP_CHECK = "trap_check",
     /// Traps in `send`, without a word.
     TRAP_SEND = "trap_send",
+    /// Traps while it is instantiated.
+    TRAP_START = "trap_start",
     /// Tells how often its instance was called. The address says what else it does: `trap`, `sleep`, `fault`, `print`, or
     /// `grow:MIB`.
     WARM = "warm",
