@@ -15,6 +15,7 @@ mod cli;
 mod email;
 mod examples;
 mod fallback;
+mod fan_out;
 mod hook;
 mod hostile;
 mod house;

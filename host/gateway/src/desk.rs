@@ -74,7 +74,7 @@ impl From<Misfit> for DeskError {
         match misfit {
             Misfit::NoSuchDelivery => Self::NotFound,
             Misfit::NotDead => Self::NotDead,
-            Misfit::NotWaiting | Misfit::TooManyDeliveries => Self::AlreadyEnded,
+            Misfit::NotWaiting | Misfit::TooManyDeliveries | Misfit::FanOutTooLarge => Self::AlreadyEnded,
         }
     }
 }

@@ -83,7 +83,9 @@ impl Fault {
     }
 }
 
-fn bounded(mut message: String) -> String {
+/// The text, cut at the last character that fits into [`MESSAGE_BYTES_MAX`].
+#[must_use]
+pub fn bounded(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end));
         message.truncate(end.unwrap_or(0));

@@ -43,6 +43,10 @@ pub struct Notification {
     pub alert_about: Option<DeliveryId>,
 }
 
+/// Longer addresses are refused, of a client and of a router: longer than any of the first-party channels, of which
+/// URLs are the longest.
+pub const ADDRESS_BYTES_MAX: usize = 4 * 1_024;
+
 /// One entry of `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

@@ -9,10 +9,12 @@
 
 mod ends;
 mod fallback;
+mod fan_out;
 mod plan;
 mod settle;
 mod status;
 
+pub use self::fan_out::{FAN_OUT_MAX, FAN_OUT_PART, FanOut, Routing};
 pub use self::plan::{DELIVERIES_MAX, Planned};
 pub use self::settle::{Settled, Settlement};
 pub use self::status::NotificationStatus;
@@ -44,6 +46,8 @@ pub struct NotificationState {
     pub is_alert: bool,
     /// The users it was submitted for, for the index by user.
     pub users: Vec<UserId>,
+    /// Set while a large plan of the router is carried out in parts.
+    pub fan_out: Option<FanOut>,
     /// Decisions about the notification as a whole, oldest first.
     pub events: Vec<TraceEvent>,
     /// Its deliveries; the place is the index in their ids.
@@ -74,8 +78,11 @@ pub enum Misfit {
     #[error("the delivery is not a dead letter")]
     NotDead,
     /// The plan would make more deliveries than a notification may have.
-    #[error("a notification makes at most 1000 deliveries")]
+    #[error("a notification makes at most 1000 deliveries at once")]
     TooManyDeliveries,
+    /// The router's plan is larger than any fan-out may be.
+    #[error("a router makes at most 5000 deliveries of one notification")]
+    FanOutTooLarge,
 }
 
 impl NotificationState {
@@ -93,6 +100,7 @@ impl NotificationState {
             suppressed: None,
             is_alert: notification.alert_about.is_some(),
             users: notification.users().cloned().collect(),
+            fan_out: None,
             events: vec![TraceEvent::new(notification.created_at, TraceKind::Accepted, detail)],
             deliveries: Vec::new(),
         }

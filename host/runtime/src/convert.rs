@@ -17,7 +17,7 @@ use crate::report::{AttemptInput, Cut, Person, Plan, PlanTarget};
 /// A guest's texts are cut here before they are stored.
 const TEXT_BYTES_MAX: usize = 1_024;
 /// More targets than a notification may have are no plan.
-const TARGETS_MAX: usize = 1_000;
+const TARGETS_MAX: usize = fanfare_model::state::FAN_OUT_MAX;
 const NOTES_MAX: usize = 100;
 /// What is shortened is told of one by one up to here.
 const CUTS_MAX: usize = 20;

@@ -14,7 +14,7 @@ use crate::engine::CommitError;
 use crate::flight::{Durable, Flight};
 use crate::keys::DueEntry;
 use crate::ledger::Ledger;
-use crate::writes::{Marks, due_entry};
+use crate::writes::due_entry;
 
 /// A handle on one notification's state; cheap to clone.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ impl Cell {
         let ledger = self.ledger();
         ledger.check().map_err(ChangeError::Store)?;
         let mut book = self.book();
-        let before = Marks::of(&book.state);
+        let before = book.before();
         let Changed { value, alongside } = change(&mut book.state).map_err(ChangeError::Refused)?;
         let accept = |new: NewNotification| AcceptedItem {
             cell: ledger.insert(new.state),

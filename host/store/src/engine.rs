@@ -82,6 +82,12 @@ impl Change {
         }
     }
 
+    /// Key and value together, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key().len() + self.value_bytes()
+    }
+
     /// What it carries, in bytes.
     fn value_bytes(&self) -> usize {
         match self {
@@ -97,8 +103,7 @@ impl Transaction {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let conditions: usize = self.preconditions.iter().map(|condition| condition.key().len()).sum();
-        let changes: usize =
-            self.changes.iter().map(|change| change.key().len() + change.value_bytes()).sum();
+        let changes: usize = self.changes.iter().map(Change::bytes).sum();
         conditions + changes
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::accept::AcceptedItem;
 use crate::cell::{Book, Cell};
-use crate::engine::{Class, CommitError, Pending, Transaction, Version};
+use crate::engine::{Class, CommitError, Pending, Version};
 use crate::ledger::{Ledger, Stuck};
 use crate::writes::{Marks, Writes};
 
@@ -129,17 +129,31 @@ impl std::fmt::Debug for Flight {
 }
 
 impl Book {
-    /// Takes up a change that was just made: a flight of its own, or a seat in the next one. `before` is what the
-    /// state was before the change.
-    pub(crate) fn depart(&mut self, cell: &Cell, before: Marks, alongside: &[AcceptedItem]) -> Durable {
+    /// What the state is before a change; not asked for again while a flight waits that other changes board.
+    pub(crate) fn before(&self) -> Option<Marks> {
+        let boarding = self.flight.as_ref().is_some_and(|flight| flight.next.is_some());
+        (!boarding).then(|| Marks::of(&self.state))
+    }
+
+    /// Takes up a change that was just made: a flight of its own, or a seat in the next one. `before` is what
+    /// [`Self::before`] gave.
+    pub(crate) fn depart(
+        &mut self,
+        cell: &Cell,
+        before: Option<Marks>,
+        alongside: &[AcceptedItem],
+    ) -> Durable {
         if let Some(flight) = &mut self.flight {
             if let Some(commit) = flight.unattended.take() {
                 go_on(Box::pin(see_through(cell.clone(), commit)));
             }
-            let next = flight.next.get_or_insert_with(|| Load::new(before));
+            let next = flight
+                .next
+                .get_or_insert_with(|| Load::new(before.unwrap_or_else(|| Marks::of(&self.state))));
             next.alongside.extend_from_slice(alongside);
             return Durable(Wait::Passenger(next.board()));
         }
+        let before = before.unwrap_or_else(|| Marks::of(&self.state));
         let aboard = Load { alongside: alongside.to_vec(), ..Load::new(before) };
         self.flights += 1;
         let unattended = Some(self.commit(&aboard, cell.ledger()));
@@ -166,8 +180,7 @@ impl Book {
         for item in &load.alongside {
             item.cell.read(|state| writes.accept(&item.notification, state));
         }
-        let transaction = Transaction { preconditions: Vec::new(), changes: writes.into_changes() };
-        ledger.engine.commit(Class::Settle, vec![transaction])
+        ledger.engine.commit(Class::Settle, writes.into_transactions())
     }
 
     /// The same flight again, with those who wait for the next one aboard.
@@ -198,8 +211,10 @@ async fn see_through(cell: Cell, mut commit: Committed) -> Result<(), CommitErro
     let mut pause = PAUSE_MIN;
     let mut stuck = None;
     loop {
-        let gone = || Err(CommitError::Fatal("it gave no answer".to_owned()));
-        match commit.await.pop().unwrap_or_else(gone) {
+        let results = commit.await;
+        let gone = results.is_empty().then(|| CommitError::Fatal("it gave no answer".to_owned()));
+        let failure = results.into_iter().find_map(Result::err).or(gone);
+        match failure.map_or(Ok(()), Err) {
             Err(error @ CommitError::Full(_)) => {
                 stuck.get_or_insert_with(|| Stuck::new(ledger, &error));
                 tokio::time::sleep(pause).await;
@@ -207,7 +222,7 @@ async fn see_through(cell: Cell, mut commit: Committed) -> Result<(), CommitErro
                 let Some(again) = cell.book().depart_again(ledger) else { return Ok(()) };
                 commit = again;
             }
-            Ok(_) => {
+            Ok(()) => {
                 let (over, next) = cell.book().arrive(ledger);
                 tell(over, &Ok(()));
                 if let Some(next) = next {

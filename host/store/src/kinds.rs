@@ -4,9 +4,10 @@
 
 use fanfare_model::id::NotificationId;
 
+use crate::claims;
 use crate::engine::{ReadError, counter};
 use crate::keys::{self, DueEntry};
-use crate::records::{self, CHUNK, DeadRecord, DedupRecord, IdempotencyRecord};
+use crate::records::{self, CHUNK, DeadRecord};
 
 /// The name of a record's kind, as `fanfare store stats` prints it.
 pub(crate) fn name(key: &[u8]) -> &'static str {
@@ -56,8 +57,7 @@ pub(crate) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
             records::decode::<DeadRecord<'_>>("dead letter", value).map(drop)
         }
         Some(b'U') => keys::parse_user(key).map(drop).ok_or_else(keyless),
-        Some(b'I') => records::decode::<IdempotencyRecord<'_>>("claim", value).map(drop),
-        Some(b'K') => records::decode::<DedupRecord>("claim", value).map(drop),
+        Some(b'I' | b'K') => claims::expires_at(key, value).map(drop),
         Some(b'C') => counter(Some(value)).map(drop).map_err(|error| ReadError(error.to_string())),
         _ => Ok(()),
     }

@@ -20,8 +20,8 @@ use crate::records;
 /// Loads of the same notification queue at one of these, so that there is never a second copy.
 const LOADING_DOORS: usize = 64;
 
-/// More records than a state can have: 1,000 deliveries, 16 in each.
-const CHUNKS_MAX: usize = 128;
+/// More records than a state can have: 1,000 deliveries and a fan-out of 5,000, 16 in each.
+const CHUNKS_MAX: usize = 512;
 
 /// Reads of a state that changes while it is read, before it counts as damaged.
 const READS_MAX: usize = 4;

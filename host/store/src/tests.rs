@@ -3,6 +3,7 @@
 mod cells;
 mod claims;
 mod fallbacks;
+mod fan_out;
 mod full;
 mod gate;
 mod life;
@@ -25,6 +26,7 @@ use fanfare_model::state::{Misfit, NotificationState, Planned, Settlement};
 use fanfare_model::time::Timestamp;
 
 use self::gate::{Gate, gated};
+use crate::engine::Engine as _;
 use crate::{Acceptance, AcceptedItem, DeadLetterFilter, ListFilter, NewNotification, Store};
 
 struct Bench {
@@ -119,6 +121,12 @@ impl Bench {
             Err(crate::ChangeError::Refused(misfit)) => Err(misfit),
             Err(crate::ChangeError::Store(error)) => panic!("{error}"),
         }
+    }
+
+    /// Everything that the engine holds.
+    async fn records(&self) -> crate::engine::Page {
+        let everything = vec![0]..vec![u8::MAX];
+        self.engine.scan(everything, 100_000, crate::engine::Direction::Forward).await.unwrap()
     }
 
     /// Every index entry that the engine holds, in words.

@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use fanfare_model::delivery::{Delivery, Phase};
 use fanfare_model::destination::destination_key;
-use fanfare_model::id::NotificationId;
 use fanfare_model::notification::Notification;
-use fanfare_model::state::NotificationState;
+use fanfare_model::state::{FanOut, NotificationState};
 use fanfare_model::time::Timestamp;
 
-use crate::engine::{Ceilings, Change, Value};
+use crate::engine::{Ceilings, Change, Transaction, Value};
 use crate::keys::{self, DueEntry};
 use crate::records::{self, CHUNK, DeadRecord};
 
-/// A state record larger than this share of a transaction keeps less history: so a change of all 63 records of
-/// the largest notification still fits into one transaction.
+/// A state record larger than this share of a transaction keeps less history, so that a change of all records of a
+/// notification with up to 1,000 deliveries fits into one transaction. Those of a larger one have smaller shares.
 const SHARE_OF_TRANSACTION: usize = 128;
 
 /// The entry in the due index of a delivery that waits.
@@ -69,6 +68,7 @@ struct HeadMark {
     cancelled_at: Option<Timestamp>,
     suppressed: bool,
     deliveries: usize,
+    fan_out: Option<FanOut>,
 }
 
 impl Marks {
@@ -84,6 +84,7 @@ impl HeadMark {
             cancelled_at: state.cancelled_at,
             suppressed: state.suppressed.is_some(),
             deliveries: state.deliveries.len(),
+            fan_out: state.fan_out,
         }
     }
 }
@@ -112,14 +113,18 @@ impl Mark {
 pub(crate) struct Writes {
     changes: Vec<Change>,
     counters: BTreeMap<Vec<u8>, i64>,
-    record_bytes_max: usize,
+    ceilings: Ceilings,
 }
 
 impl Writes {
     pub(crate) fn new(ceilings: &Ceilings) -> Self {
-        let record_bytes_max =
-            ceilings.value_bytes_max.min(ceilings.transaction_bytes_max / SHARE_OF_TRANSACTION);
-        Self { changes: Vec::new(), counters: BTreeMap::new(), record_bytes_max }
+        Self { changes: Vec::new(), counters: BTreeMap::new(), ceilings: *ceilings }
+    }
+
+    /// A record of a state with so many deliveries keeps less history beyond this.
+    fn record_bytes_max(&self, deliveries: usize) -> usize {
+        let share = SHARE_OF_TRANSACTION.max(2 * deliveries.div_ceil(CHUNK));
+        self.ceilings.value_bytes_max.min(self.ceilings.transaction_bytes_max / share)
     }
 
     pub(crate) fn put(&mut self, key: Vec<u8>, value: Value) {
@@ -131,7 +136,7 @@ impl Writes {
         self.put(keys::body(state.id), records::encode_notification(notification));
         self.put_head(state);
         for (place, chunk) in state.deliveries.chunks(CHUNK).enumerate().skip(1) {
-            self.put_chunk(state.id, place, chunk);
+            self.put_chunk(state, place, chunk);
         }
         for delivery in &state.deliveries {
             self.index(state, delivery);
@@ -147,14 +152,15 @@ impl Writes {
     }
 
     fn put_head(&mut self, state: &NotificationState) {
-        let value = records::fitting(self.record_bytes_max, |history| records::encode_head(state, history));
+        let bytes_max = self.record_bytes_max(state.deliveries.len());
+        let value = records::fitting(bytes_max, |history| records::encode_head(state, history));
         self.put(keys::state(state.id, 0), value);
     }
 
-    fn put_chunk(&mut self, id: NotificationId, place: usize, deliveries: &[Delivery]) {
-        let value =
-            records::fitting(self.record_bytes_max, |history| records::encode_chunk(deliveries, history));
-        self.put(keys::state(id, u16::try_from(place).unwrap_or(u16::MAX)), value);
+    fn put_chunk(&mut self, state: &NotificationState, place: usize, deliveries: &[Delivery]) {
+        let bytes_max = self.record_bytes_max(state.deliveries.len());
+        let value = records::fitting(bytes_max, |history| records::encode_chunk(deliveries, history));
+        self.put(keys::state(state.id, u16::try_from(place).unwrap_or(u16::MAX)), value);
     }
 
     fn index(&mut self, state: &NotificationState, delivery: &Delivery) {
@@ -201,7 +207,7 @@ impl Writes {
         }
         for place in changed_chunks.into_iter().filter(|place| *place > 0) {
             if let Some(chunk) = after.deliveries.chunks(CHUNK).nth(place) {
-                self.put_chunk(after.id, place, chunk);
+                self.put_chunk(after, place, chunk);
             }
         }
         self.index_new_users(before, after);
@@ -255,6 +261,25 @@ impl Writes {
             Phase::Waiting { .. } | Phase::Held { .. } | Phase::Suppressed { .. } => return,
         };
         self.count(state, &format!("{end}/{}", delivery.channel));
+    }
+
+    /// The changes as transactions that are committed together. Nearly always it is one. A change of a very large
+    /// notification may be more, and then each record goes with some of the indexes: all reach the disk in one call.
+    pub(crate) fn into_transactions(self) -> Vec<Transaction> {
+        let room = self.ceilings.transaction_bytes_max / 2;
+        let (mut transactions, mut bytes) = (Vec::new(), 0);
+        let mut current = Transaction::default();
+        for change in self.into_changes() {
+            let more = change.bytes();
+            if bytes + more > room && !current.changes.is_empty() {
+                transactions.push(std::mem::take(&mut current));
+                bytes = 0;
+            }
+            bytes += more;
+            current.changes.push(change);
+        }
+        transactions.push(current);
+        transactions
     }
 
     pub(crate) fn into_changes(self) -> Vec<Change> {

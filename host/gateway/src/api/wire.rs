@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanfare_model::json::JsonObject;
 use fanfare_model::name::EventType;
-use fanfare_model::notification::{Dedup, Target};
+use fanfare_model::notification::{ADDRESS_BYTES_MAX, Dedup, Target};
 use fanfare_model::priority::Priority;
 use fanfare_model::state::DELIVERIES_MAX;
 use fanfare_model::time::Timestamp;
@@ -22,8 +22,6 @@ use crate::intake::Draft;
 
 /// A headline longer than this is a body.
 pub const TITLE_BYTES_MAX: usize = 4 * 1_024;
-/// Longer than any address of the first-party channels; URLs are the longest.
-pub const ADDRESS_BYTES_MAX: usize = 4 * 1_024;
 /// A dedup key is part of a store key.
 pub const DEDUP_KEY_BYTES_MAX: usize = 255;
 /// The store keeps a dedup claim no longer than a history.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_model::delivery::Delivery;
-use fanfare_model::fault::{Fault, code};
+use fanfare_model::fault::code;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
-use fanfare_model::retry::RetryPolicy;
 use fanfare_model::state::{Misfit, NotificationState, Settled, Settlement};
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo};
@@ -17,15 +16,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::hall::Picked;
 use super::job::Hot;
 use super::lane::Health;
-use super::{Dispatch, alert, is_current};
-use crate::intake::routing;
+use super::{Dispatch, alert, is_current, routed};
 use crate::registry::{Channel, Lineup, Made, Setup, State};
 use crate::telemetry::AttemptFacts;
 
 /// What an attempt begins with.
-struct Ready {
-    hot: Hot,
-    delivery: Delivery,
+pub(super) struct Ready {
+    pub(super) hot: Hot,
+    pub(super) delivery: Delivery,
 }
 
 /// Why no attempt is made.
@@ -51,7 +49,7 @@ pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaph
     };
     let setup = dispatch.shared.options.setup.borrow().clone();
     if picked.lane.is_router() {
-        route(dispatch, &setup, &picked, ready).await;
+        routed::route(dispatch, &setup, &picked, ready).await;
     } else if let Some((channel, lineup)) = open(&setup, &picked) {
         send(dispatch, channel, lineup, &picked, ready).await;
     } else {
@@ -173,7 +171,7 @@ fn input(dispatch: &Dispatch, notification: &Arc<Notification>, delivery: &Deliv
 }
 
 /// Ends the attempt in the state; a dead letter takes its alert along.
-fn settle(
+pub(super) fn settle(
     dispatch: &Dispatch,
     channel: Option<&Channel>,
     cell: &Cell,
@@ -208,59 +206,6 @@ fn health(outcome: &Outcome) -> Health {
     }
 }
 
-/// Asks the router again for a notification that was accepted unrouted.
-async fn route(dispatch: &Dispatch, setup: &Setup, picked: &Picked, ready: Ready) {
-    let Ready { hot, delivery } = ready;
-    let clock = Arc::clone(dispatch.shared.clock());
-    let (started_at, began) = (clock.now(), clock.elapsed());
-    let routed = routing::route(setup, &hot.notification, started_at).await;
-    let now = clock.now();
-    let failed = match routed {
-        Ok(routed) => {
-            let index = delivery.id.index;
-            let changed = hot
-                .cell
-                .change(|state| state.route(index, routed.planned, &routed.detail, now).map(Changed::only));
-            match changed {
-                Ok(ticket) => {
-                    dispatch.shared.give_back(picked, Health::Answered);
-                    tracing::info!(notification = %hot.cell.id(), detail = %routed.detail, "routed");
-                    end(dispatch, picked, ticket).await;
-                    dispatch.offer(&hot.cell, Some(&hot.notification));
-                    return;
-                }
-                Err(error) => Fault::new(code::ROUTE_INVALID, error.to_string()),
-            }
-        }
-        Err(fault) => fault,
-    };
-    let outcome = Outcome::Transient { fault: failed, retry_after: None };
-    let settlement = Settlement {
-        started_at,
-        took: clock.elapsed().saturating_sub(began),
-        generation: setup.router.as_ref().map_or(0, |router| router.number),
-        outcome: &outcome,
-        policy: &RetryPolicy::default(),
-        now,
-        chance: rand::random(),
-    };
-    let settled = settle(dispatch, None, &hot.cell, &delivery, &settlement);
-    dispatch.shared.give_back(picked, Health::Unknown);
-    match settled {
-        Ok(ticket) => {
-            let fault = outcome.fault();
-            tracing::warn!(
-                notification = %hot.cell.id(),
-                code = fault.map(|fault| fault.code.as_str()),
-                message = fault.map(|fault| fault.message.as_str()),
-                "routing failed"
-            );
-            finish(dispatch, picked, ticket, settlement.now).await;
-        }
-        Err(error) => refuse(dispatch, picked, &error),
-    }
-}
-
 /// Hands over what stood in for a delivery that ended, where it is sent now.
 fn begin_fallbacks(dispatch: &Dispatch, picked: &Picked, hot: &Hot) {
     let index = picked.job.entry.delivery.index;
@@ -274,7 +219,7 @@ fn begin_fallbacks(dispatch: &Dispatch, picked: &Picked, hot: &Hot) {
 }
 
 /// Waits until the settle is durable, and lets what follows from it begin. Answers whether it is.
-async fn finish(
+pub(super) async fn finish(
     dispatch: &Dispatch,
     picked: &Picked,
     ticket: Ticket<Settled>,
@@ -303,7 +248,7 @@ async fn finish(
 }
 
 /// Waits until an end is durable. Answers whether it is.
-async fn end<T>(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<T>) -> bool {
+pub(super) async fn end<T>(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<T>) -> bool {
     let durable = durable(picked, ticket).await;
     if durable {
         dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
@@ -314,7 +259,7 @@ async fn end<T>(dispatch: &Dispatch, picked: &Picked, ticket: Ticket<T>) -> bool
 
 /// Whether the settle reached the disk. If not, the engine takes no more writes: the delivery stays known, so
 /// that it is not sent again by this process, and the next start sends it once more.
-async fn durable<T>(picked: &Picked, ticket: Ticket<T>) -> bool {
+pub(super) async fn durable<T>(picked: &Picked, ticket: Ticket<T>) -> bool {
     let committed = ticket.durable.await;
     if let Err(error) = &committed {
         tracing::error!(delivery = %picked.job.entry.delivery, error = %error, "an outcome could not be stored");
@@ -322,7 +267,7 @@ async fn durable<T>(picked: &Picked, ticket: Ticket<T>) -> bool {
     committed.is_ok()
 }
 
-fn refuse(dispatch: &Dispatch, picked: &Picked, error: &fanfare_store::ChangeError<Misfit>) {
+pub(super) fn refuse(dispatch: &Dispatch, picked: &Picked, error: &fanfare_store::ChangeError<Misfit>) {
     tracing::error!(delivery = %picked.job.entry.delivery, error = %error, "an outcome was not taken");
     dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
 }

@@ -9,6 +9,7 @@ mod attempt;
 mod hall;
 mod job;
 mod lane;
+mod routed;
 mod waiters;
 
 use std::collections::HashMap;

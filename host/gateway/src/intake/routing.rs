@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use fanfare_model::fault::{Fault, code};
+use fanfare_model::fault::{Fault, bounded, code};
 use fanfare_model::name::{ChannelName, UserId};
-use fanfare_model::notification::{Notification, Target};
+use fanfare_model::notification::{ADDRESS_BYTES_MAX, Notification, Target};
 use fanfare_model::state::Planned;
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::{Contact, Person, Plan, PlanTarget};
@@ -16,6 +16,9 @@ use crate::registry::{Setup, User};
 
 /// A router can't put a delivery off for longer.
 const DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The trace of a plan names no more of its reasons; each delivery has its own.
+const REASONS_NAMED: usize = 16;
 
 /// What routing gave: deliveries to make, and why.
 #[derive(Debug)]
@@ -78,13 +81,19 @@ fn carry_out(
 ) -> Result<Routed, Fault> {
     let planned = plan.targets.into_iter().map(|target| resolve(setup, notification, target, now));
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
-    let mut reasons: Vec<&str> = planned.iter().map(|planned| planned.reason.as_str()).collect();
-    reasons.dedup();
+    let mut reasons: Vec<&str> = Vec::new();
+    for planned in &planned {
+        if reasons.len() < REASONS_NAMED && !reasons.contains(&planned.reason.as_str()) {
+            reasons.push(&planned.reason);
+        }
+    }
     let mut detail = if reasons.is_empty() { "no target".to_owned() } else { reasons.join("; ") };
     for note in &plan.notes {
         detail.push_str("; ");
         detail.push_str(note);
     }
+    // It lies in one record, whatever the router says.
+    let detail = bounded(detail);
     Ok(Routed { planned, detail })
 }
 
@@ -100,6 +109,11 @@ fn resolve(
     let channel: ChannelName = target.channel.parse().map_err(unknown)?;
     if !setup.channels.contains_key(&channel) {
         return Err(invalid(format!("the router chose channel {channel:?}, which is not configured")));
+    }
+    if target.address.as_ref().is_some_and(|address| address.len() > ADDRESS_BYTES_MAX) {
+        let message =
+            format!("the router gave an address for {channel} of more than {ADDRESS_BYTES_MAX} bytes");
+        return Err(invalid(message));
     }
     let user = match target.user {
         None => None,

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 
 use super::{Misfit, NotificationState};
 use crate::delivery::{Chain, Delivery, Fallback, Phase};
-use crate::fault::{Fault, code};
 use crate::id::DeliveryId;
 use crate::name::{ChannelName, UserId};
 use crate::time::Timestamp;
 use crate::trace::{TraceEvent, TraceKind};
 
-/// A notification makes no more deliveries than this.
+/// A notification makes no more deliveries than this at once; a router may make more in parts.
 pub const DELIVERIES_MAX: usize = 1_000;
 
 /// What intake or a router wants sent.
@@ -41,16 +40,17 @@ impl NotificationState {
         if count.max(self.deliveries.len()) > DELIVERIES_MAX {
             return Err(Misfit::TooManyDeliveries);
         }
-        let rows = self.rows(&planned);
-        if rows.is_empty() {
-            for (target, place) in planned.into_iter().zip(places) {
-                if place >= self.deliveries.len() {
-                    self.push_delivery(target, now);
-                }
-            }
-            return Ok(());
-        }
-        for ((target, place), row) in planned.into_iter().zip(places).zip(&rows) {
+        let rows = rows(&planned);
+        self.make(planned, rows, now);
+        Ok(())
+    }
+
+    /// Makes the deliveries of `planned` that are not there yet. `rows` are their places in rows of fallbacks; none at
+    /// all where there are no rows.
+    pub(super) fn make(&mut self, planned: Vec<Planned>, rows: Vec<Option<Fallback>>, now: Timestamp) {
+        let places = self.places(&planned);
+        for (order, (target, place)) in planned.into_iter().zip(places).enumerate() {
+            let row = rows.get(order).copied().flatten();
             if place >= self.deliveries.len() {
                 self.push_delivery(target, now);
                 if let (Some(_), Some(delivery)) = (row, self.deliveries.last_mut())
@@ -60,7 +60,7 @@ impl NotificationState {
                 }
             }
             if let (Some(fallback), Some(delivery)) = (row, self.deliveries.get_mut(place)) {
-                delivery.join_row(*fallback);
+                delivery.join_row(fallback);
             }
         }
         let mut numbers: Vec<u16> = rows.into_iter().flatten().map(|fallback| fallback.row).collect();
@@ -69,7 +69,6 @@ impl NotificationState {
         for row in numbers {
             self.advance_row(row, now);
         }
-        Ok(())
     }
 
     /// The index that each target's delivery has or will have. Two users at one address are one recipient; without
@@ -91,32 +90,6 @@ impl NotificationState {
             places.push(place);
         }
         places
-    }
-
-    /// Each target's place in the row of its user; nothing at all when there are no fallbacks.
-    fn rows(&self, planned: &[Planned]) -> Vec<Option<Fallback>> {
-        if planned.iter().all(|target| target.fallback_order == 0) {
-            return Vec::new();
-        }
-        let used =
-            self.deliveries.iter().flat_map(|delivery| &delivery.fallbacks).map(|place| place.row + 1).max();
-        let mut next = used.unwrap_or(0);
-        let mut of_user: HashMap<Option<&UserId>, (u16, bool)> = HashMap::new();
-        let mut first: HashMap<Option<&UserId>, u32> = HashMap::new();
-        for target in planned {
-            let user = target.user.as_ref();
-            let order = *first.entry(user).or_insert(target.fallback_order);
-            let (_, several) = of_user.entry(user).or_insert_with(|| {
-                next += 1;
-                (next - 1, false)
-            });
-            *several |= order != target.fallback_order;
-        }
-        let place = |target: &Planned| {
-            let (row, several) = *of_user.get(&target.user.as_ref())?;
-            several.then_some(Fallback { row, order: target.fallback_order })
-        };
-        planned.iter().map(place).collect()
     }
 
     fn push_delivery(&mut self, planned: Planned, now: Timestamp) {
@@ -150,29 +123,6 @@ impl NotificationState {
     pub fn routed(&mut self, now: Timestamp, detail: impl Into<String>) {
         self.events.push(TraceEvent::new(now, TraceKind::Routed, detail));
     }
-
-    /// Turns the routing delivery `index` into the deliveries that a router gave, or into a suppression when
-    /// it gave none.
-    ///
-    /// # Errors
-    /// [`Misfit`] when it is not waiting or the plan is too large, and then nothing has changed.
-    pub fn route(
-        &mut self,
-        index: u16,
-        planned: Vec<Planned>,
-        detail: &str,
-        now: Timestamp,
-    ) -> Result<(), Misfit> {
-        self.waiting(index)?;
-        self.plan(planned, now)?;
-        self.routed(now, detail);
-        let only_routing = self.deliveries.iter().all(|delivery| delivery.channel.is_router());
-        self.waiting(index)?.end(Phase::Delivered { at: now }, TraceKind::Routed, now, detail);
-        if only_routing {
-            self.suppress(Fault::new(code::ROUTE_EMPTY, detail), None, now);
-        }
-        Ok(())
-    }
 }
 
 /// What tells one delivery of a notification from another.
@@ -182,4 +132,29 @@ fn key<'a>(
     address: Option<&'a str>,
 ) -> (&'a ChannelName, Option<&'a UserId>, Option<&'a str>) {
     (channel, if address.is_some() { None } else { user }, address)
+}
+
+/// Each target's place in the row of its user; nothing at all when there are no fallbacks. One plan is all that a
+/// notification gets from its router, so that the numbers of its rows are its own.
+pub(super) fn rows(planned: &[Planned]) -> Vec<Option<Fallback>> {
+    if planned.iter().all(|target| target.fallback_order == 0) {
+        return Vec::new();
+    }
+    let mut next = 0;
+    let mut of_user: HashMap<Option<&UserId>, (u16, bool)> = HashMap::new();
+    let mut first: HashMap<Option<&UserId>, u32> = HashMap::new();
+    for target in planned {
+        let user = target.user.as_ref();
+        let order = *first.entry(user).or_insert(target.fallback_order);
+        let (_, several) = of_user.entry(user).or_insert_with(|| {
+            next += 1;
+            (next - 1, false)
+        });
+        *several |= order != target.fallback_order;
+    }
+    let place = |target: &Planned| {
+        let (row, several) = *of_user.get(&target.user.as_ref())?;
+        several.then_some(Fallback { row, order: target.fallback_order })
+    };
+    planned.iter().map(place).collect()
 }

@@ -133,7 +133,7 @@ fn routing_that_gives_no_target_is_suppressed() {
     state.defer_routing(Timestamp::from_ms(10), T0, "send_at lies ahead");
     assert_eq!(state.status(T0), NotificationStatus::Scheduled);
     assert_eq!(state.status(Timestamp::from_ms(10)), NotificationStatus::Routing);
-    state.route(0, Vec::new(), "no rule matched", T0).unwrap();
+    state.route(0, &[], "no rule matched", T0, T0).unwrap();
     assert_eq!(state.status(T0), NotificationStatus::Suppressed);
     assert_eq!(state.suppressed.unwrap().fault.code, code::ROUTE_EMPTY);
 }
@@ -142,7 +142,7 @@ fn routing_that_gives_no_target_is_suppressed() {
 fn routing_that_gives_targets_leaves_only_them_to_be_done() {
     let mut state = NotificationState::accepted(&notification());
     state.defer_routing(T0, T0, "the router was slow");
-    state.route(0, vec![planned("hook", None)], "rule payments", T0).unwrap();
+    state.route(0, &[planned("hook", None)], "rule payments", T0, T0).unwrap();
     assert_eq!(state.status(T0), NotificationStatus::Active);
     assert_eq!(state.deliveries[1].id.index, 1);
 }

@@ -8,7 +8,7 @@ use fanfare_model::id::{DeliveryId, NotificationId};
 use fanfare_model::name::{ChannelName, UserId};
 use fanfare_model::outcome::Receipt;
 use fanfare_model::priority::Priority;
-use fanfare_model::state::{NotificationState, Suppression};
+use fanfare_model::state::{FanOut, NotificationState, Suppression};
 use fanfare_model::time::Timestamp;
 use fanfare_model::trace::{TraceEvent, TraceKind};
 use serde::{Deserialize, Serialize};
@@ -124,16 +124,20 @@ enum OutcomeV1<'a> {
 struct ExtensionV2 {
     /// A delivery's place in the record, and its places in rows of fallbacks.
     fallbacks: Vec<(u8, Vec<(u16, u32)>)>,
+    /// In the head alone: when the router was asked, and how many of its targets are deliveries.
+    fan_out: Option<(u64, u32)>,
 }
 
 impl ExtensionV2 {
-    fn of(deliveries: &[Delivery]) -> Option<Self> {
-        if deliveries.iter().all(|delivery| delivery.fallbacks.is_empty()) {
+    fn of(deliveries: &[Delivery], fan_out: Option<FanOut>) -> Option<Self> {
+        if fan_out.is_none() && deliveries.iter().all(|delivery| delivery.fallbacks.is_empty()) {
             return None;
         }
         let places = |delivery: &Delivery| delivery.fallbacks.iter().map(|at| (at.row, at.order)).collect();
         let with_some = (0..).zip(deliveries).filter(|(_, delivery)| !delivery.fallbacks.is_empty());
-        Some(Self { fallbacks: with_some.map(|(place, delivery)| (place, places(delivery))).collect() })
+        let fallbacks = with_some.map(|(place, delivery)| (place, places(delivery))).collect();
+        let fan_out = fan_out.map(|fan_out| (fan_out.planned_at.as_ms(), fan_out.done));
+        Some(Self { fallbacks, fan_out })
     }
 
     fn apply(self, deliveries: &mut [Delivery]) -> Result<(), ReadError> {
@@ -165,13 +169,13 @@ pub(crate) fn encode_head(state: &NotificationState, history: usize) -> Value {
         deliveries_total: u16::try_from(state.deliveries.len()).unwrap_or(u16::MAX),
         deliveries: first.iter().map(|delivery| DeliveryV1::of(delivery, history)).collect(),
     };
-    encode_extended(&head, ExtensionV2::of(first).as_ref())
+    encode_extended(&head, ExtensionV2::of(first, state.fan_out).as_ref())
 }
 
 /// With the latest `history` attempts and events of each delivery.
 pub(crate) fn encode_chunk(deliveries: &[Delivery], history: usize) -> Value {
     let records: Vec<_> = deliveries.iter().map(|delivery| DeliveryV1::of(delivery, history)).collect();
-    encode_extended(&records, ExtensionV2::of(deliveries).as_ref())
+    encode_extended(&records, ExtensionV2::of(deliveries, None).as_ref())
 }
 
 /// The state with the deliveries of its first record, and how many there are in all.
@@ -192,6 +196,7 @@ pub(crate) fn decode_head(id: NotificationId, bytes: &[u8]) -> Result<(Notificat
         suppressed,
         is_alert: head.is_alert,
         users: users.map_err(|error: fanfare_model::name::BadName| damaged(WHAT, &error))?,
+        fan_out: extension.fan_out.map(|(at, done)| FanOut { planned_at: Timestamp::from_ms(at), done }),
         events: events(head.events)?,
         deliveries: deliveries(id, 0, head.deliveries, extension)?,
     };

@@ -8,7 +8,7 @@ use fanfare_model::name::ChannelName;
 use fanfare_model::notification::{Dedup, Notification, Target};
 use fanfare_model::outcome::Receipt;
 use fanfare_model::priority::Priority;
-use fanfare_model::state::{NotificationState, Suppression};
+use fanfare_model::state::{FanOut, NotificationState, Suppression};
 use fanfare_model::time::Timestamp;
 use fanfare_model::trace::{TraceEvent, TraceKind};
 
@@ -157,6 +157,7 @@ fn state_with_fallbacks() -> NotificationState {
     state.deliveries[1].fallbacks = vec![at(0, 0), at(1, 7)];
     state.deliveries[5].phase = Phase::Held { due_at: Timestamp::from_ms(5_006) };
     state.deliveries[5].fallbacks = vec![at(0, 300)];
+    state.fan_out = Some(FanOut { planned_at: Timestamp::from_ms(4_999), done: 2_000 });
     state
 }
 

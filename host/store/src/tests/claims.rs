@@ -63,6 +63,9 @@ async fn an_answer_longer_than_a_value_of_the_engine_is_kept_and_given_again() {
         let again = bench.store.accept(vec![new], Some(long_claim(&key, 0))).await.unwrap();
         assert!(matches!(again, Acceptance::Replayed { answer } if answer == long_answer(length)));
     }
+    for (key, record) in bench.records().await {
+        assert_eq!(crate::kinds::verify(&key, &record.value), Ok(()), "the tools can read it");
+    }
     bench.clock.advance(Duration::from_secs(61));
     let (mut swept, mut round) = (0, usize::MAX);
     while round > 0 {

@@ -83,7 +83,7 @@ fn act(bench: &Bench, state: &mut NotificationState, act: &Act) -> Result<(), Mi
                 fallback_order: n % 3,
                 ..bench.planned("mail", Some(&user), &format!("m{n}"))
             });
-            state.route(index, plan.collect(), "by rule", now)
+            state.route(index, &plan.collect::<Vec<_>>(), "by rule", now, now).map(drop)
         }
         Act::Cancel => {
             state.cancel(now, |index| index == 0);
