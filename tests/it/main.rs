@@ -26,5 +26,6 @@ mod limits;
 mod mailbox;
 mod pages;
 mod plugins;
+mod store;
 mod surface;
 mod waiting;

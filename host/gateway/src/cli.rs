@@ -1,5 +1,9 @@
 //! The command line. Parses, and hands over; what a command does lives in its own module.
 
+pub(crate) mod progress;
+mod store;
+mod store_text;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,6 +60,8 @@ enum Command {
     /// Write, build, try and test plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look at the store, mend it, or copy it.
+    Store(store::StoreArgs),
     /// Compile a component from standard input to standard output; the gateway calls this in a child process.
     #[command(hide = true)]
     CompileComponent,
@@ -83,6 +89,10 @@ pub fn main() -> ExitCode {
         Command::Serve => with_config(cli.config, serve::serve),
         Command::Demo { keep } => run(demo::demo(keep)),
         Command::Client(command) => run(client::run(command, cli.config.as_deref())),
+        Command::Store(args) => match args.path().map(PathBuf::from) {
+            Some(path) => run(store::run(args, path)),
+            None => with_config(cli.config, |config, _| store::run(args, config.store.path)),
+        },
         Command::Plugin(command) => run(plugin_cli::run(command, cli.config.as_deref())),
     }
 }

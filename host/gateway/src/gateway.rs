@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::auth::Authenticator;
+use crate::cli::progress::Telling;
 use crate::config::{Config, Environment, PluginRef, ProcessEnvironment};
+use crate::control;
 use crate::desk::Desk;
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
@@ -49,6 +51,7 @@ pub struct Gateway {
     serving: JoinHandle<()>,
     running: JoinHandle<()>,
     sweeping: JoinHandle<()>,
+    controlling: JoinHandle<()>,
 }
 
 /// Why the gateway did not start.
@@ -108,7 +111,7 @@ impl Gateway {
         compile: CompileWith,
     ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = open_store(&config, &clock).await?;
+        let (store, engine) = open_store(&config, &clock).await?;
         let runtime = start_runtime(&config, compile, Arc::clone(&clock))?;
         let options = plugins::Options { runtime, store: store.clone(), environment };
         let plugins = Plugins::start(options, &config).await.map_err(StartError::Setup)?;
@@ -146,6 +149,7 @@ impl Gateway {
         let running = dispatch.clone();
         let running = tokio::spawn(async move { running.run().await });
         let sweeping = tokio::spawn(sweep(store, stopping.clone()));
+        let controlling = tokio::spawn(control::run(engine, config.store.path.clone(), stopping.clone()));
         Ok(Self {
             address,
             config,
@@ -158,6 +162,7 @@ impl Gateway {
             serving,
             running,
             sweeping,
+            controlling,
         })
     }
 
@@ -198,6 +203,7 @@ impl Gateway {
         let left = self.dispatch.stop(self.config.server.shutdown_deadline).await;
         let _ = self.running.await;
         let _ = self.sweeping.await;
+        let _ = self.controlling.await;
         self.plugins.stop().await;
         let closed = self.desk.store().close().await;
         // Only now: the outcome of an attempt that is taken back must not count as one of its retries.
@@ -234,14 +240,19 @@ pub async fn check(config: &Config, compile: CompileWith) -> Result<String, Star
     Ok(said)
 }
 
-async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
-    let options = EmbeddedOptions::new(&config.store.path);
+async fn open_store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Store, Arc<EmbeddedEngine>), StartError> {
+    let mut options = EmbeddedOptions::new(&config.store.path);
+    options.progress = Arc::new(Telling::for_service());
     let opened = tokio::task::spawn_blocking(move || EmbeddedEngine::open(options)).await;
     let engine = match opened {
-        Ok(opened) => opened?,
+        Ok(opened) => Arc::new(opened?),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    Ok(Store::open(Arc::new(engine), Arc::clone(clock)).await?)
+    let store = Store::open(Arc::<EmbeddedEngine>::clone(&engine), Arc::clone(clock)).await?;
+    Ok((store, engine))
 }
 
 fn start_runtime(

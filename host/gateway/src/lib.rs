@@ -8,6 +8,7 @@ pub mod auth;
 pub mod cli;
 mod client;
 pub mod config;
+mod control;
 mod demo;
 pub mod desk;
 pub mod dispatch;
