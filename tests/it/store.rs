@@ -34,9 +34,10 @@ fn store(args: &[&str]) -> (Option<i32>, Value) {
 
 /// Notifications that wait for a later day.
 fn submit(gateway: &Gateway, count: usize) -> Vec<String> {
-    let body = r#"{"type":"later.on","to":[{"channel":"log"}],"title":"x","send_at":"2099-01-01T00:00:00Z"}"#;
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 30);
+    let body = format!(r#"{{"type":"later.on","to":[{{"channel":"log"}}],"title":"x","send_at":"{later}"}}"#);
     let submit = |_| {
-        let (status, answer) = call(gateway.address, "POST", "/api/v1/notifications", body).unwrap();
+        let (status, answer) = call(gateway.address, "POST", "/api/v1/notifications", &body).unwrap();
         assert_eq!(status, 202, "{answer}");
         answer["id"].as_str().unwrap().to_owned()
     };
@@ -111,7 +112,8 @@ fn a_damaged_store_is_named_by_segment_and_offset_and_serves_after_a_repair() {
     let segment = segments.pop().unwrap();
     let name = segment.file_name().unwrap().to_str().unwrap().to_owned();
     let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
+    // Among the notifications, which were written last.
+    let middle = bytes.len() - 3_000;
     bytes[middle] ^= 1;
     fs::write(&segment, &bytes).unwrap();
 
@@ -122,7 +124,10 @@ fn a_damaged_store_is_named_by_segment_and_offset_and_serves_after_a_repair() {
     fs::remove_dir_all(store_path.join("index")).unwrap();
     let start = fanfare(&["serve", "-c", config]);
     let said = String::from_utf8_lossy(&start.stderr).into_owned();
-    assert!(!start.status.success() && said.contains(&name) && said.contains("fanfare store repair"), "{said}");
+    assert!(
+        !start.status.success() && said.contains(&name) && said.contains("fanfare store repair"),
+        "{said}"
+    );
 
     let (code, report) = store(&["repair", "-c", config]);
     assert_eq!(code, Some(5), "{report}");

@@ -20,6 +20,7 @@ pub(crate) fn name(key: &[u8]) -> &'static str {
         Some(b'I') => "idempotency",
         Some(b'K') => "dedup",
         Some(b'C') => "counter",
+        Some(b'P') => "plugin",
         _ => "other",
     }
 }

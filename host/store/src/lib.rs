@@ -13,6 +13,8 @@ mod cursor;
 pub mod embedded;
 pub mod engine;
 mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod keys;
 mod kinds;

@@ -106,7 +106,10 @@ impl Work {
 fn bar(what: &str, bytes_total: u64, elapsed: Duration) -> ProgressBar {
     let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(bytes_total).with_style(style.progress_chars("=> ")).with_message(what.to_owned()).with_elapsed(elapsed)
+    ProgressBar::new(bytes_total)
+        .with_style(style.progress_chars("=> "))
+        .with_message(what.to_owned())
+        .with_elapsed(elapsed)
 }
 
 /// Percent done, and the seconds that are left if it goes on at the same speed.

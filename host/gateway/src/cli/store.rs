@@ -37,30 +37,38 @@ pub(crate) struct StoreArgs {
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
     /// Verify every byte of a store that no gateway serves; change nothing.
-    #[command(after_help = "Each segment, frame and record of the journal is read, the index is compared with it, and \
+    #[command(
+        after_help = "Each segment, frame and record of the journal is read, the index is compared with it, and \
         each delivery that waits with its due entry. Problems name segment and offset.\n\nExit codes: 0 whole, \
         5 damaged, 1 it could not be checked.\n\nExamples:\n  fanfare store check -c fanfare.toml\n  \
-        fanfare store check --path /var/lib/fanfare --json | jq .problems")]
+        fanfare store check --path /var/lib/fanfare --json | jq .problems"
+    )]
     Check,
     /// Show the segments, how much of each is live, and how many records of each kind there are.
     #[command(after_help = "Asks the gateway if one serves the store, and else opens it.\n\nExamples:\n  \
         fanfare store stats\n  fanfare store stats --json | jq .kinds")]
     Stats,
     /// Make the index again from the journal.
-    #[command(after_help = "The index holds nothing that the journal does not: this loses nothing, and takes about a \
-        second for 100 MB of journal.\n\nExamples:\n  fanfare store rebuild -c fanfare.toml")]
+    #[command(
+        after_help = "The index holds nothing that the journal does not: this loses nothing, and takes about a \
+        second for 100 MB of journal.\n\nExamples:\n  fanfare store rebuild -c fanfare.toml"
+    )]
     Rebuild,
     /// Make a damaged store start again, and list exactly what was lost.
-    #[command(after_help = "What can't be read is left out of the journal; what the index remembers of it is put back; \
+    #[command(
+        after_help = "What can't be read is left out of the journal; what the index remembers of it is put back; \
         the damaged files are kept beside the journal in damaged-1. Take a copy first if you can.\n\nExit codes: \
         0 nothing was lost, 5 something was, and is listed; 1 it could not be repaired.\n\nExamples:\n  \
-        fanfare store check -c fanfare.toml && echo whole\n  fanfare store repair -c fanfare.toml --json > lost.json")]
+        fanfare store check -c fanfare.toml && echo whole\n  fanfare store repair -c fanfare.toml --json > lost.json"
+    )]
     Repair,
     /// Copy the store to a directory, while the gateway serves or while it does not.
-    #[command(after_help = "DIR must be absent or empty. The gateway that serves the store makes the copy, of one \
+    #[command(
+        after_help = "DIR must be absent or empty. The gateway that serves the store makes the copy, of one \
         moment, without stopping: sealed segments are linked where DIR is on the same file system, so copy DIR to \
         another disk afterwards. To restore, point `store.path` at a copy of DIR and start.\n\nExamples:\n  \
-        fanfare store backup /backups/monday\n  fanfare store backup --json /backups/monday")]
+        fanfare store backup /backups/monday\n  fanfare store backup --json /backups/monday"
+    )]
     Backup {
         /// Where to.
         #[arg(value_name = "DIR")]

@@ -7,13 +7,16 @@ use serde_json::Value;
 
 pub(super) fn check(report: &CheckReport) -> String {
     let mut text = problems(&report.problems);
-    if let Some(more) = report.problems_total.checked_sub(report.problems.len() as u64).filter(|more| *more > 0) {
+    if let Some(more) =
+        report.problems_total.checked_sub(report.problems.len() as u64).filter(|more| *more > 0)
+    {
         let _ = writeln!(text, "... and {more} more");
     }
     let CheckReport { segments, frames, records, bytes, torn_bytes, .. } = report;
     let _ = writeln!(text, "{segments} segments, {} read: {frames} frames, {records} records", size(*bytes));
     if *torn_bytes > 0 {
-        let _ = writeln!(text, "{torn_bytes} bytes at the end were never acknowledged; the next start cuts them");
+        let _ =
+            writeln!(text, "{torn_bytes} bytes at the end were never acknowledged; the next start cuts them");
     }
     let index = match &report.index {
         IndexState::Agrees { keys, frames_behind: 0 } => format!("agrees with the journal in {keys} keys"),
@@ -61,7 +64,10 @@ pub(super) fn repair(report: &RepairReport) -> String {
     }
     let mut text = problems(&report.damage);
     let RepairReport { salvaged, deleted, mended, lost, .. } = report;
-    let _ = writeln!(text, "{salvaged} records and {deleted} deletions were put back, {mended} due entries mended");
+    let _ = writeln!(
+        text,
+        "{salvaged} records and {deleted} deletions were put back, {mended} due entries mended"
+    );
     if let Some(kept) = &report.kept_in {
         let _ = writeln!(text, "the damaged files are kept in {}", kept.display());
     }
@@ -70,7 +76,8 @@ pub(super) fn repair(report: &RepairReport) -> String {
         let _ = writeln!(text, "lost: {}{commit}", lost.text);
     }
     if !report.index_helped && !report.damage.is_empty() {
-        let _ = writeln!(text, "the index could not be used, so only the commits above say what the bytes held");
+        let _ =
+            writeln!(text, "the index could not be used, so only the commits above say what the bytes held");
     }
     let end = if report.nothing_was_lost() { "nothing was lost" } else { "what is listed above is lost" };
     let _ = writeln!(text, "{path} is repaired: {end}");

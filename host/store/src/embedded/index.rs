@@ -129,7 +129,7 @@ impl Indexed {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(bytes);
         let version = Version(cursor.varint()?);
         let segment = cursor.varint()?;
@@ -215,6 +215,13 @@ impl Index {
     /// The newest format that is known here.
     pub(crate) fn format() -> u32 {
         FORMAT
+    }
+
+    /// Says that it has another format than it has.
+    #[cfg(test)]
+    pub(crate) fn pretend_format(&self, format: u32) {
+        self.with(|db| db.insert(FORMAT_KEY, format.to_le_bytes().to_vec()).map(drop)).unwrap();
+        self.with(|db| db.flush().map(drop)).unwrap();
     }
 
     /// What each segment holds, as of the last flush.

@@ -15,6 +15,8 @@
 //! is short of room.
 
 mod committer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod decoders;
 mod engine;
 pub mod files;
 mod format;

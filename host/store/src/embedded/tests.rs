@@ -3,6 +3,8 @@
 mod disk;
 mod every_fault;
 mod faults;
+mod full;
+mod golden;
 mod power;
 mod reclaim;
 pub(crate) mod recovery;

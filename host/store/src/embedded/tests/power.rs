@@ -27,9 +27,13 @@ const KEPT: u64 = 12;
 const OPERATIONS_MAX: u64 = 90;
 
 /// A number from the environment, for runs that are longer than those of every day.
-#[allow(clippy::disallowed_methods, reason = "tests are told how long to run")]
 pub(super) fn asked(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+    asked_text(name).and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests are told how long to run")]
+pub(super) fn asked_text(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// What a writer has sent, and what of it was acknowledged.

@@ -10,7 +10,7 @@ use super::{crashed, flush, open, options};
 use crate::contract::{change, commit, put, text};
 use crate::engine::{Change, Class, Engine, Transaction};
 
-fn segments(path: &std::path::Path) -> Vec<PathBuf> {
+pub(crate) fn segments(path: &std::path::Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(path.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     files

@@ -1,0 +1,181 @@
+//! A real file system that is full: a tmpfs of 64 MiB, filled and freed again and again.
+//!
+//! The test starts itself once more in a mount namespace of its own, where it may mount. Where that is not allowed it says
+//! so on standard error, and in CI (`FANFARE_TMPFS=required`) it fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::super::{EmbeddedEngine, EmbeddedOptions, tools};
+use super::power::{asked, asked_text};
+use crate::contract::{key, put};
+use crate::engine::{Change, Class, CommitError, Engine as _, Transaction};
+
+const NAME: &str =
+    "embedded::tests::full::a_disk_that_fills_up_again_and_again_loses_nothing_and_goes_on_by_itself";
+const MIB: u64 = 64;
+
+/// A tenth of a second apart, before the test gives up.
+const LOOKS: usize = 600;
+
+/// Puts of one group, with 1 KiB each.
+const GROUP: u64 = 64;
+
+#[test]
+fn a_disk_that_fills_up_again_and_again_loses_nothing_and_goes_on_by_itself() {
+    if let Some(mounted) = asked_text("FANFARE_ON_TMPFS") {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        runtime.block_on(fill_and_free(Path::new(&mounted)));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={MIB}m fanfare '{0}' || exit 77; FANFARE_ON_TMPFS='{0}' exec '{1}' --exact {NAME} --nocapture",
+        folder.path().display(),
+        program.display()
+    );
+    for namespace in ["-m", "-rm"] {
+        let output = Command::new("unshare").args([namespace, "sh", "-c", &script]).output();
+        let Ok(output) = output else { break };
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            assert!(said.contains("1 passed"), "{said}");
+            println!("{said}");
+            return;
+        }
+        let not_allowed = output.status.code() == Some(77) || said.contains("unshare failed");
+        assert!(not_allowed, "{said}");
+    }
+    assert!(asked_text("FANFARE_TMPFS").is_none(), "no tmpfs can be mounted here, and it is required");
+    eprintln!(
+        "SKIPPED: no tmpfs can be mounted here (it takes root, or user namespaces): a full disk was not tried"
+    );
+}
+
+fn name(n: u64) -> String {
+    format!("r{n:08}")
+}
+
+fn text(n: u64) -> String {
+    format!("{n:08}").repeat(128)
+}
+
+/// Takes all room that is left.
+fn ballast(mounted: &Path) -> PathBuf {
+    let path = mounted.join("ballast");
+    let mut bytes = 1 << 20;
+    let mut file = fs::File::create(&path).unwrap();
+    while bytes > 0 {
+        if std::io::Write::write_all(&mut file, &vec![1; bytes]).is_err() {
+            bytes /= 2;
+        }
+    }
+    path
+}
+
+struct Full {
+    engine: EmbeddedEngine,
+    /// Records from here on are there, up to `next`.
+    first: u64,
+    next: u64,
+}
+
+impl Full {
+    async fn group(&self, class: Class, changes: Vec<Change>) -> Result<(), CommitError> {
+        let transaction = Transaction { preconditions: Vec::new(), changes };
+        self.engine.commit(class, vec![transaction]).await.remove(0).map(drop)
+    }
+
+    /// Takes work until it is refused for want of space.
+    async fn fill(&mut self) -> u64 {
+        let before = self.next;
+        loop {
+            let range = self.next..self.next + GROUP;
+            let changes = range.map(|n| put(&name(n), &text(n))).collect();
+            match self.group(Class::Intake, changes).await {
+                Ok(()) => self.next += GROUP,
+                Err(CommitError::Full(_)) => return self.next - before,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Ends work, which goes on under the reserve; on a disk that is full to the last byte it may have to wait.
+    async fn settle(&mut self, count: u64) -> Result<(), CommitError> {
+        let until = (self.first + count).min(self.next);
+        while self.first < until {
+            let end = (self.first + GROUP).min(until);
+            let changes = (self.first..end).map(|n| Change::Delete(key(&name(n)))).collect();
+            self.group(Class::Settle, changes).await?;
+            self.first = end;
+        }
+        Ok(())
+    }
+
+    async fn goes_on(&self) {
+        for _ in 0..LOOKS {
+            if self.engine.refusal().is_none() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("space came back, and it still refuses: {:?}", self.engine.refusal());
+    }
+
+    async fn all_there(&self) {
+        for n in (0..self.next).step_by(7) {
+            let found = self.engine.get(key(&name(n))).await.unwrap();
+            let expected = (n >= self.first).then(|| text(n).into_bytes());
+            assert_eq!(found.map(|record| record.value.to_vec()), expected, "record {n}");
+        }
+    }
+}
+
+fn options(mounted: &Path) -> EmbeddedOptions {
+    EmbeddedOptions::new(mounted.join("store"))
+}
+
+async fn fill_and_free(mounted: &Path) {
+    let rounds = asked("FANFARE_FULL_DISKS", 4);
+    let mut full = Full { engine: EmbeddedEngine::open(options(mounted)).unwrap(), first: 0, next: 0 };
+    let mut took = Vec::new();
+    for round in 0..rounds {
+        took.push(full.fill().await);
+        full.settle(200).await.unwrap();
+        // Somebody else takes the reserve: now the disk is full indeed.
+        let ballast = ballast(mounted);
+        for _ in 0..3 {
+            let refused = full.group(Class::Intake, vec![put("no", "room")]).await;
+            assert!(matches!(refused, Err(CommitError::Full(_))), "round {round}: {refused:?}");
+            match full.settle(GROUP).await {
+                Ok(()) | Err(CommitError::Full(_)) => {}
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+        if round % 2 == 1 {
+            // It dies there, and comes back there.
+            drop(full.engine);
+            fs::remove_file(&ballast).unwrap();
+            full.engine = EmbeddedEngine::open(options(mounted)).unwrap();
+        } else {
+            fs::remove_file(&ballast).unwrap();
+        }
+        full.all_there().await;
+        // What is done is reclaimed, and intake goes on without anybody's help.
+        let live = full.next - full.first;
+        full.settle(live - live / 8).await.unwrap();
+        full.goes_on().await;
+        full.all_there().await;
+    }
+    full.engine.close().await.unwrap();
+    drop(full.engine);
+    let report = tools::check(&options(mounted)).unwrap();
+    assert!(report.problems.iter().all(|problem| problem.code == "record.unreadable"), "{report:#?}");
+    let total: u64 = took.iter().sum();
+    assert!(took.iter().all(|took| *took > 0), "{took:?}");
+    println!("{rounds} times full, {total} records of 1 KiB on {MIB} MiB: nothing lost");
+}
