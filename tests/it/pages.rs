@@ -84,4 +84,10 @@ fn every_code_that_is_answered_has_its_page_at_the_type_of_the_problem() {
         assert!(page["meaning"].is_string() && page["remedy"].is_string(), "{page}");
         assert!(codes.contains(&page), "{page}");
     }
+    // The codes of faults have pages, too; one for all that plugins make up.
+    for code in ["plugin.trap", "route.empty", "egress.denied", "channel.http-400"] {
+        let (status, page) = house.call("GET", &format!("/problems/{code}"), "");
+        assert_eq!((status, page["code"].as_str()), (200, Some(code)));
+        assert!(page["status"].is_null() && page["meaning"].is_string(), "{page}");
+    }
 }

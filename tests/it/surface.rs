@@ -59,6 +59,11 @@ fn bad_input_is_answered_with_its_code_and_a_sentence_and_the_gateway_goes_on() 
         ("GET", "/api/v1/notifications?cursor=zzz", "", 400, "request.bad-cursor"),
         ("GET", "/api/v1/notifications?stat=done", "", 400, "request.bad-query"),
         ("GET", "/api/v1/notifications/1", "", 400, "request.bad-id"),
+        ("GET", "/api/v1/notifications/%FF", "", 400, "request.bad-id"),
+        ("GET", "/api/v1/notifications/%FF/trace", "", 400, "request.bad-id"),
+        ("DELETE", "/api/v1/admin/dlq/%ff", "", 400, "request.bad-id"),
+        ("GET", "/problems/%ff", "", 400, "request.bad-id"),
+        ("GET", "/problems/no.code", "", 404, "route.unknown"),
         (
             "GET",
             "/api/v1/notifications/019aa3b2-7c1e-7000-8000-0242ac120002",

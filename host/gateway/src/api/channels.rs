@@ -1,6 +1,6 @@
 //! Channels as operators see them: list, show, activate, roll back, pause, resume, test.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use fanfare_model::name::ChannelName;
 use fanfare_runtime::{AttemptReport, Level, Totals};
@@ -14,7 +14,7 @@ use super::body::{require_json, require_none};
 use super::plugins::entry;
 use super::problem::{Problem, code};
 use super::query::Params;
-use super::{Api, act_problem};
+use super::{Api, Segment, act_problem};
 use crate::config::Scope;
 use crate::plugins::{Activation, ChannelRecord, Review, Trial, parse_share, percent};
 use crate::registry::{Channel, Halt, State as ChannelState};
@@ -76,7 +76,7 @@ pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Res
 
 pub(super) async fn show(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Admin)?;
@@ -86,7 +86,7 @@ pub(super) async fn show(
 
 pub(super) async fn activate(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -116,7 +116,7 @@ pub(super) async fn activate(
 
 pub(super) async fn rollback(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, who) = bare(&api, &name, request).await?;
@@ -126,7 +126,7 @@ pub(super) async fn rollback(
 
 pub(super) async fn pause(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, who) = bare(&api, &name, request).await?;
@@ -136,7 +136,7 @@ pub(super) async fn pause(
 
 pub(super) async fn resume(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, who) = bare(&api, &name, request).await?;
@@ -146,7 +146,7 @@ pub(super) async fn resume(
 
 pub(super) async fn test(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();

@@ -151,6 +151,10 @@ table! {
         "There is no generation to go back to",
         "The channel has had one generation only, or the one before can't serve any more.",
         "Activate the plugin that is wanted.";
+    GENERATION_UNKNOWN = "channel.generation", CONFLICT,
+        "There is no such generation",
+        "The generation has never been, or its component is not kept any more.",
+        "List the channel's generations with `fanfare channel show`.";
     TOO_LARGE = "request.too-large", PAYLOAD_TOO_LARGE,
         "The request is too large",
         "The body, or a batch's count of notifications, is over its limit. Nothing was accepted.",
@@ -250,7 +254,7 @@ table! {
         "The log has the details.";
     OVERLOADED = "server.overloaded", SERVICE_UNAVAILABLE,
         "The gateway has more work than it can take",
-        "More requests or larger bodies are in work than the configured limits allow. Nothing was accepted.",
+        "More requests or larger bodies are in work than the configured limits allow. Nothing was done.",
         "Repeat the request after the time in Retry-After.";
     STORE_FAILED = "store.failed", SERVICE_UNAVAILABLE,
         "The store refuses to write",

@@ -4,18 +4,23 @@
 //! Refuses, without keys, hosts that are not this machine and requests of web pages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
+use tokio::sync::SemaphorePermit;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use super::problem::{Problem, SentCode, code};
 use super::{Api, headers};
 use crate::auth::{has_origin, host_is_loopback};
 use crate::telemetry::Metrics;
+
+/// What a client is asked to wait when too many requests are in work.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Turns a handler's panic into a count, a log line and a 500. Inside [`guard`], so that this answer is counted too.
 pub(super) fn catch(metrics: Arc<Metrics>) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
@@ -36,8 +41,9 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
         // Written back, so that the submission carries the very trace that the log line names.
         request.headers_mut().insert("traceparent", trace);
     }
-    let response = match admit_origin(&api, &request) {
-        Ok(()) => next.run(request).await,
+    let place = admit_origin(&api, &request).and_then(|()| place(&api, &method, route.as_ref()));
+    let response = match place {
+        Ok(_held) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
     let status = response.status();
@@ -53,6 +59,27 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
         "answered"
     );
     response
+}
+
+/// A place among the requests in work. Submissions take theirs from intake, once their body is there; what watches over
+/// the gateway is answered whatever else goes on.
+fn place<'a>(
+    api: &'a Api,
+    method: &Method,
+    route: Option<&MatchedPath>,
+) -> Result<Option<SemaphorePermit<'a>>, Problem> {
+    let free = match route.map(MatchedPath::as_str) {
+        Some("/api/v1/notifications" | "/api/v1/notifications/batch") => method == Method::POST,
+        Some(path) => !path.starts_with("/api/"),
+        None => true,
+    };
+    if free {
+        return Ok(None);
+    }
+    api.others.try_acquire().map(Some).map_err(|_| {
+        let detail = "too many requests are in work; server.requests_in_flight_max says how many may be";
+        Problem::new(code::OVERLOADED, detail).retry_after(PAUSE)
+    })
 }
 
 fn admit_origin(api: &Api, request: &Request) -> Result<(), Problem> {

@@ -1,6 +1,6 @@
 //! Dead letters: list, send again, discard.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use fanfare_model::id::DeliveryId;
 use fanfare_store::DeadLetterFilter;
@@ -11,7 +11,7 @@ use super::answer::{json as to_json, json_response};
 use super::body::require_none;
 use super::problem::{Problem, code};
 use super::query::{Params, bad_cursor};
-use super::{Api, desk_problem, read_problem, view};
+use super::{Api, Segment, desk_problem, read_problem, view};
 use crate::config::Scope;
 
 const FILTERS: [&str; 4] = ["channel", "code", "type", "since"];
@@ -42,7 +42,7 @@ pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Res
 
 pub(super) async fn retry(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -67,7 +67,7 @@ pub(super) async fn retry_all(State(api): State<Api>, request: Request) -> Resul
 
 pub(super) async fn discard(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let who = api.admit(request.headers(), Scope::Admin)?;

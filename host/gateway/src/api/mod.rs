@@ -9,6 +9,7 @@ mod batch_items;
 mod body;
 mod channels;
 mod codes;
+mod faults;
 mod guard;
 mod headers;
 mod letters;
@@ -28,12 +29,13 @@ pub mod wire;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use fanfare_model::time::Timestamp;
 use fanfare_store::engine::ReadError;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +110,8 @@ struct Shared {
     uploads: Bodies,
     /// Large bodies are parsed by so many threads at once; the others wait, within [`Bodies`]' budget.
     parsers: Arc<Semaphore>,
+    /// Requests in work that do not submit; intake bounds those that do.
+    others: Semaphore,
     /// Places for requests that wait for an end; nobody queues for one.
     waits: Semaphore,
 }
@@ -148,6 +152,7 @@ fn routes(options: Options) -> Router {
         uploads: Bodies::within(UPLOADS_MEMORY, options.server.read_timeout),
         plugins: options.plugins,
         parsers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        others: Semaphore::new(options.server.requests_in_flight_max),
         waits: Semaphore::new(options.server.waits_max),
         server: Arc::new(options.server),
         intake: options.intake,
@@ -186,6 +191,18 @@ fn routes(options: Options) -> Router {
         .layer(guard::catch(options.metrics))
         .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .with_state(api)
+}
+
+/// The one parameter of a path; what is no UTF-8 is no id or name of ours.
+struct Segment(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Self(text)).map_err(|error| Problem::new(code::BAD_ID, error.body_text()))
+    }
 }
 
 async fn unknown(request: Request) -> Problem {

@@ -1,6 +1,6 @@
 //! Looking at notifications, and cancelling them.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use fanfare_model::id::NotificationId;
 use fanfare_model::state::NotificationStatus;
@@ -12,7 +12,7 @@ use super::answer::{json as to_json, json_response};
 use super::pages::{DeliveryCursor, StepCursor};
 use super::problem::{Problem, code};
 use super::query::{LIMIT_MAX, Params, bad_cursor};
-use super::{Api, desk_problem, read_problem, trace, view};
+use super::{Api, Segment, desk_problem, read_problem, trace, view};
 use crate::config::Scope;
 
 pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
@@ -40,7 +40,7 @@ pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Res
 
 pub(super) async fn get(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Read)?;
@@ -56,7 +56,7 @@ pub(super) async fn get(
 
 pub(super) async fn trace(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Read)?;
@@ -70,7 +70,7 @@ pub(super) async fn trace(
 
 pub(super) async fn cancel(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Submit)?;

@@ -1,6 +1,6 @@
 //! Components: install, list, show, remove; and the audit of everything that was done to plugins and channels.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use fanfare_store::plugins::{AuditEntry, Component, Slot};
 use http::StatusCode;
@@ -10,7 +10,7 @@ use super::answer::{json as to_json, json_response};
 use super::body::require_none;
 use super::problem::{Problem, code};
 use super::query::Params;
-use super::{Api, act_problem};
+use super::{Api, Segment, act_problem};
 use crate::config::Scope;
 use crate::embedded;
 use crate::plugins::COMPONENT_BYTES_MAX;
@@ -50,7 +50,7 @@ pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Res
 
 pub(super) async fn show(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Admin)?;
@@ -67,7 +67,7 @@ pub(super) async fn show(
 
 pub(super) async fn remove(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();

@@ -32,7 +32,7 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Connections open at once; further ones wait to be accepted.
     pub connections_max: usize,
-    /// Requests that submit, in work at once; further ones are answered 503.
+    /// Requests that submit, in work at once, and as many others; further ones are answered 503.
     pub requests_in_flight_max: usize,
     /// The longest that `Prefer: wait` waits.
     pub wait_max: Duration,
