@@ -25,10 +25,20 @@ impl Gateway {
 
     /// The same with further variables in its environment.
     pub(crate) fn start_with(config: &Path, environment: &[(&str, &Path)]) -> Self {
+        Self::start_as(config, environment, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_watching(config: &Path, arguments: &[&Path]) -> Self {
+        Self::start_as(config, &[], arguments)
+    }
+
+    fn start_as(config: &Path, environment: &[(&str, &Path)], arguments: &[&Path]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .arg("serve")
             .arg("--config")
             .arg(config)
+            .args(arguments)
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()

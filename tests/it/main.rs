@@ -24,6 +24,7 @@ mod idempotency;
 mod kill;
 mod limits;
 mod mailbox;
+mod operate;
 mod pages;
 mod plugins;
 mod store;

@@ -41,7 +41,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or Ctrl-C; SIGHUP reloads the configuration.
-    Serve,
+    #[command(
+        after_help = "Examples:\n  fanfare serve -c fanfare.toml\n  fanfare serve -c fanfare.toml --watch plugins/    for development"
+    )]
+    Serve {
+        /// Swap channels when the components (*.wasm) in this folder change: for development.
+        #[arg(long, value_name = "FOLDER")]
+        watch: Option<PathBuf>,
+    },
     /// Show the main job on this machine: receivers, notifications, retries, a dead letter and its replay.
     #[command(
         after_help = "Examples:\n  fanfare demo\n  fanfare demo --keep    then try the URLs that it prints"
@@ -86,7 +93,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Config(ConfigCommand::Check) => with_config(cli.config, serve::check),
-        Command::Serve => with_config(cli.config, serve::serve),
+        Command::Serve { watch } => with_config(cli.config, |config, path| serve::serve(config, path, watch)),
         Command::Demo { keep } => run(demo::demo(keep)),
         Command::Client(command) => run(client::run(command, cli.config.as_deref())),
         Command::Store(args) => match args.path().map(PathBuf::from) {

@@ -1,5 +1,9 @@
 //! The first-party plugins, as packed components inside the binary. `build.rs` makes them from `plugins/`.
 
+use std::sync::LazyLock;
+
+use fanfare_model::digest::Digest;
+
 /// Name and bytes, by name.
 const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
@@ -7,6 +11,14 @@ const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"))
 #[must_use]
 pub fn find(name: &str) -> Option<&'static [u8]> {
     all().find(|(candidate, _)| *candidate == name).map(|(_, bytes)| bytes)
+}
+
+/// The name of the first-party plugin with this digest.
+#[must_use]
+pub fn name_of(digest: Digest) -> Option<&'static str> {
+    static DIGESTS: LazyLock<Vec<(Digest, &str)>> =
+        LazyLock::new(|| all().map(|(name, bytes)| (Digest::of(bytes), name)).collect());
+    DIGESTS.iter().find(|(one, _)| *one == digest).map(|(_, name)| *name)
 }
 
 /// Every first-party plugin, by name.

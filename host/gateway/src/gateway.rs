@@ -26,7 +26,7 @@ use crate::control;
 use crate::desk::Desk;
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
-use crate::plugins::{self, Plugins};
+use crate::plugins::{self, Plugins, Watch};
 use crate::registry::SetupError;
 use crate::telemetry::Metrics;
 
@@ -115,7 +115,9 @@ impl Gateway {
         let runtime = start_runtime(&config, compile, Arc::clone(&clock))?;
         let options = plugins::Options { runtime, store: store.clone(), environment };
         let plugins = Plugins::start(options, &config).await.map_err(StartError::Setup)?;
-        let metrics = Arc::new(Metrics::new(Some(plugins.runtime())));
+        let mut metrics = Metrics::new(Some(plugins.runtime()));
+        metrics.tell_of(plugins.subscribe());
+        let metrics = Arc::new(metrics);
         let dispatch = Dispatch::new(dispatch::Options {
             store: store.clone(),
             setup: plugins.subscribe(),
@@ -176,6 +178,16 @@ impl Gateway {
     #[must_use]
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// Swaps channels when the components in `folder` change, until the gateway stops: for development.
+    ///
+    /// # Errors
+    /// When the folder can't be watched.
+    pub fn watch(&self, folder: &Path) -> Result<(), notify::Error> {
+        let watch = Watch::new(self.plugins.clone(), folder)?;
+        tokio::spawn(watch.run(self.stopping.clone()));
+        Ok(())
     }
 
     /// Serves `config` in place of the present one, or keeps that. Address, store and runtime sizes take a

@@ -13,8 +13,12 @@ use crate::gateway::{CompileWith, Gateway, StartError};
 use crate::registry::SetupError;
 use crate::telemetry::logging;
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
+/// Serves until SIGTERM or SIGINT; swaps what changes in the folder `watch`.
+pub(crate) async fn serve(config: Config, path: Option<PathBuf>, watch: Option<PathBuf>) -> ExitCode {
+    if let Some(folder) = watch.as_deref().filter(|folder| !folder.is_dir()) {
+        eprintln!("--watch {}: there is no such folder; give the one with the components", folder.display());
+        return cli::config_failure();
+    }
     if let Err(error) = logging::init(&config.log) {
         eprintln!("the log can't be set up: {error}");
         return ExitCode::FAILURE;
@@ -32,6 +36,11 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
         Err(error) => return start_failure(&error, path.as_deref()),
     };
     tracing::info!(address = %gateway.address(), "serving");
+    if let Some(folder) = &watch
+        && let Err(error) = gateway.watch(folder)
+    {
+        tracing::error!(folder = %folder.display(), error = %error, "the folder can't be watched; nothing is swapped");
+    }
     if open {
         tracing::warn!("no key is configured: serving loopback only, to anyone on this machine");
     }

@@ -38,7 +38,8 @@ pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Res
     Params::parse(request.uri(), &[])?;
     let users = users(&api).await?;
     let components = api.plugins.components().await.map_err(act_problem)?;
-    let installed: Vec<Value> = components.iter().map(|component| view(component, &users)).collect();
+    let installed = components.iter().filter(|component| embedded::name_of(component.digest).is_none());
+    let installed: Vec<Value> = installed.map(|component| view(component, &users)).collect();
     let built_in: Vec<Value> = embedded::all()
         .map(|(name, bytes)| {
             let digest = fanfare_model::digest::Digest::of(bytes).to_string();

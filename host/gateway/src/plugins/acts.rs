@@ -328,6 +328,10 @@ impl Keeper {
 
     /// Takes a component out of the store, unless a channel or router would miss it.
     pub(super) async fn remove(&mut self, digest: Digest, by: &str) -> Result<(), ActError> {
+        if let Some(name) = embedded::name_of(digest) {
+            let why = format!("{name} is built in, and stays");
+            return Err(ActError::Conflict(Refused::new("plugin.in-use", why)));
+        }
         if let Some(who) = self.needs(digest).await? {
             let why = format!("{who}; activate another plugin there first");
             return Err(ActError::Conflict(Refused::new("plugin.in-use", why)));
@@ -397,17 +401,8 @@ pub(super) fn no_channel(name: &ChannelName) -> ActError {
 }
 
 fn not_installed(digest: Digest) -> ActError {
-    let built_in = embedded::all().find(|(_, bytes)| Digest::of(bytes) == digest);
-    match built_in {
-        Some((name, _)) => {
-            let why = format!("{name} is built in, and stays");
-            ActError::Conflict(Refused::new("plugin.in-use", why))
-        }
-        None => {
-            let why = format!("no plugin with the digest {digest} is installed");
-            ActError::Absent(Refused::new("plugin.unknown", why))
-        }
-    }
+    let why = format!("no plugin with the digest {digest} is installed");
+    ActError::Absent(Refused::new("plugin.unknown", why))
 }
 
 /// Hundredths of a per cent, as people write them.

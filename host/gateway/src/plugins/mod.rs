@@ -13,6 +13,7 @@ mod shelf;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +27,7 @@ pub(crate) use fanfare_runtime::COMPONENT_BYTES_MAX;
 use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo, Request, Runtime};
 use fanfare_store::Store;
 use fanfare_store::plugins::{AuditEntry, Component, Generation, Slot, Use};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use self::acts::{Activation, Review, Trial};
@@ -34,6 +35,7 @@ pub(crate) use self::acts::{parse_share, percent};
 pub use self::error::{ActError, Refused};
 use self::keeper::{ACTS_MAX, Act, Keeper, Order};
 use self::shelf::Shelf;
+pub(crate) use self::watch::Watch;
 use crate::config::{Config, Environment};
 use crate::registry::{Setup, SetupError, Signals};
 
@@ -60,7 +62,7 @@ impl std::fmt::Debug for Options {
 #[derive(Clone, Debug)]
 pub struct Plugins {
     shelf: Shelf,
-    setup: watch::Receiver<Arc<Setup>>,
+    setup: tokio::sync::watch::Receiver<Arc<Setup>>,
     orders: Arc<Mutex<Option<mpsc::Sender<Order>>>>,
     keeper: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -101,7 +103,7 @@ impl Plugins {
         if let Err(error) = shelf.store.prune_audit().await {
             tracing::warn!(error = %error, "old audit entries were not cleared away");
         }
-        let (sender, setup) = watch::channel(Arc::default());
+        let (sender, setup) = tokio::sync::watch::channel(Arc::default());
         let mut keeper = Keeper {
             shelf: shelf.clone(),
             environment,
@@ -133,7 +135,7 @@ impl Plugins {
 
     /// What serves, and a way to learn of changes.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Setup>> {
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<Arc<Setup>> {
         self.setup.clone()
     }
 
@@ -276,7 +278,7 @@ impl Plugins {
             return Ok(component);
         }
         let found = self.shelf.found(digest).await.map_err(ActError::Refused)?;
-        Ok(self.shelf.component(&found.plugin, found.bytes.len(), "(built in)"))
+        Ok(self.shelf.component(&found.plugin, found.bytes.len(), shelf::BUILT_IN))
     }
 
     /// What a generation's plugin asks for, and what of it is granted; empty when its component can't be read.

@@ -19,6 +19,9 @@ use crate::embedded;
 /// A beginning of a digest that is as good as all of it, when only one plugin has it.
 const SHORT_DIGEST: usize = 8;
 
+/// Brought what came with the binary.
+pub(super) const BUILT_IN: &str = "(built in)";
+
 /// Finds, loads and keeps components; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
@@ -57,7 +60,7 @@ impl Shelf {
     }
 
     async fn bytes(&self, digest: Digest) -> Result<Cow<'static, [u8]>, Refused> {
-        if let Some((_, bytes)) = embedded::all().find(|(_, bytes)| Digest::of(bytes) == digest) {
+        if let Some(bytes) = embedded::name_of(digest).and_then(embedded::find) {
             return Ok(Cow::Borrowed(bytes));
         }
         match self.store.bytes(digest).await {
@@ -108,7 +111,8 @@ impl Shelf {
             }
         }
         let named = components.iter().filter(|component| component.name == text);
-        if let Some(latest) = named.max_by_key(|component| component.installed_at) {
+        let brought = named.filter(|component| component.installed_by != BUILT_IN);
+        if let Some(latest) = brought.max_by_key(|component| component.installed_at) {
             return Ok(latest.digest);
         }
         let found = built_in.iter().find(|(name, _)| *name == text).map(|(_, digest)| *digest);
@@ -123,6 +127,8 @@ impl Shelf {
 
     /// Puts a plugin that is to serve into the store, if it is not there.
     pub(super) async fn keep(&self, found: &Found, by: &str) -> Result<(), InstallError> {
+        // The next binary may bring another one under the name: this copy is for what serves now.
+        let by = if embedded::name_of(found.plugin.digest()).is_some() { BUILT_IN } else { by };
         let component = self.component(&found.plugin, found.bytes.len(), by);
         self.store.install(&component, &found.bytes, None).await.map(drop)
     }
@@ -199,7 +205,7 @@ fn built_in(name: &str) -> Result<&'static [u8], Refused> {
 }
 
 /// Reads a component's file, and no more of it than a component may have.
-async fn read(path: &Path) -> Result<Vec<u8>, Refused> {
+pub(super) async fn read(path: &Path) -> Result<Vec<u8>, Refused> {
     use tokio::io::AsyncReadExt as _;
     let failed = |error: std::io::Error| {
         let message = format!("{} can't be read: {error}; give the path of a component", path.display());

@@ -7,6 +7,7 @@ mod lineup;
 mod vigil;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Channel {
     pub generation: u64,
     /// Its plugin's name and version.
     pub plugin: String,
+    /// The file that its section names, if it names one.
+    pub file: Option<PathBuf>,
     /// The generation that serves, also while it makes no attempts; none when it can't be staged.
     pub ready: Option<Arc<ChannelGeneration>>,
     /// When to try again.
@@ -94,6 +97,9 @@ impl Channel {
             State::Open(_) => Some(self.slots),
         }
     }
+
+    /// Every answer of [`Self::word`].
+    pub const WORDS: [&'static str; 5] = ["serving", "canary", "probing", "paused", "suspended"];
 
     /// Why it makes no attempts, as a sentence.
     #[must_use]

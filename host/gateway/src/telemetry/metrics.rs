@@ -2,7 +2,7 @@
 //! host or of a plugin, of which each channel has [`CODES_MAX`] at the most.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_model::name::ChannelName;
@@ -16,9 +16,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
+use super::channels::ChannelStates;
 use super::plugins::PluginUsage;
 use crate::dispatch::LaneDepth;
+use crate::registry::Setup;
 
 /// Further codes of a channel are counted as `other`: a plugin makes them up.
 const CODES_MAX: usize = 64;
@@ -114,6 +117,11 @@ impl Metrics {
         metrics
     }
 
+    /// How channels are is told from now on.
+    pub fn tell_of(&mut self, setup: watch::Receiver<Arc<Setup>>) {
+        self.registry.register_collector(Box::new(ChannelStates::of(setup)));
+    }
+
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("notifications_accepted", "Notifications on disk", self.accepted.clone());
@@ -123,7 +131,7 @@ impl Metrics {
         r.register("attempt_duration_seconds", "Time around an attempt", self.seconds.clone());
         r.register("lane_waiting", "Deliveries in memory that wait for a slot", self.waiting.clone());
         r.register("lane_running", "Attempts under way", self.running.clone());
-        r.register("lane_parked", "1 where the lane's channel is not there", self.parked.clone());
+        r.register("lane_parked", "1 where the lane's channel is stopped or not there", self.parked.clone());
         let help = "Notifications whose outcomes are in memory until there is disk space";
         r.register("store_waiting_for_space", help, self.waiting_for_space.clone());
         r.register("http_requests", "Requests answered", self.requests.clone());
