@@ -10,8 +10,11 @@
 
 mod access;
 mod alert;
+mod author;
 mod child;
 mod cli;
+mod command;
+mod contracts;
 mod email;
 mod examples;
 mod fallback;

@@ -167,7 +167,7 @@ impl Guest {
         }
         let max = usize::try_from(self.limits.log_line_bytes).unwrap_or(usize::MAX);
         if message.len() > max && self.cuts.len() < CUTS_MAX {
-            let cut = Cut { what: "a line of log", given: message.len(), kept: max, unit: "bytes" };
+            let cut = Cut { what: Cut::LOG_LINE, given: message.len(), kept: max, unit: "bytes" };
             self.cuts.push(cut);
         }
         let message = self.secrets.mask_text(cut(message, max));

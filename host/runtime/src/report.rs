@@ -93,6 +93,16 @@ pub struct Cut {
     pub unit: &'static str,
 }
 
+impl Cut {
+    pub(crate) const LOG_LINE: &str = "a line of log";
+
+    /// Whether it was a line of the log, and no part of the answer.
+    #[must_use]
+    pub fn is_of_log(&self) -> bool {
+        self.what == Self::LOG_LINE
+    }
+}
+
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, given, kept, unit } = self;

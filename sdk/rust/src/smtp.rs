@@ -75,6 +75,16 @@ pub struct Reply {
     pub text: String,
 }
 
+impl Reply {
+    /// The beginning of its text on one line, for messages.
+    #[must_use]
+    pub fn snippet(&self) -> String {
+        const CHARS_MAX: usize = 200;
+        let line = self.text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+        line.take(CHARS_MAX).collect()
+    }
+}
+
 /// Why a mail was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SmtpError {
@@ -109,7 +119,7 @@ pub fn send(message: Message) -> Result<Reply, SmtpError> {
 
 impl From<Reply> for Receipt {
     fn from(reply: Reply) -> Self {
-        Self::new().status(reply.code).detail(reply.text)
+        Self::new().status(reply.code).detail(reply.snippet())
     }
 }
 
@@ -131,7 +141,7 @@ impl From<SmtpError> for SendError {
 }
 
 fn refused(reply: &Reply) -> SendError {
-    let message = format!("the mail server answered {} {}", reply.code, reply.text.trim());
+    let message = format!("the mail server answered {} {}", reply.code, reply.snippet());
     let fault = Fault::new(format!("smtp-{}", reply.code), message).with_status(reply.code);
     if (400..500).contains(&reply.code) { SendError::Transient(fault) } else { SendError::Permanent(fault) }
 }
@@ -145,6 +155,16 @@ mod tests {
         let of = |code| SendError::from(SmtpError::Refused(Reply { code, text: "no".to_owned() }));
         assert!(matches!(of(421), SendError::Transient(fault) if fault.code == "smtp-421"));
         assert!(matches!(of(550), SendError::Permanent(fault) if fault.status == Some(550)));
+    }
+
+    #[test]
+    fn a_long_reply_is_quoted_on_one_bounded_line() {
+        let reply = Reply { code: 550, text: format!("no\r\n{}", "한".repeat(500)) };
+        let error = SendError::from(SmtpError::Refused(reply.clone()));
+        let message = &error.fault().message;
+        assert!(message.starts_with("the mail server answered 550 no  한"), "{message}");
+        assert!(message.chars().count() < 240);
+        assert_eq!(Receipt::from(reply).detail.map(|detail| detail.chars().count()), Some(200));
     }
 
     #[test]

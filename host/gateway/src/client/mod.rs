@@ -25,7 +25,9 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub(crate) use self::error::ClientError;
+pub(crate) use self::http::Client;
 pub(crate) use self::options::Options;
+pub(crate) use self::output::Screen;
 
 /// Below the help of each command.
 macro_rules! help {

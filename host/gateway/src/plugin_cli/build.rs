@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use fanfare_model::digest::Digest;
 use fanfare_pack::{BuildError, Built, Workspace};
-use fanfare_runtime::inspect;
+use fanfare_runtime::{Kind, inspect};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -42,9 +42,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Shown, Failure> {
 #[derive(Debug)]
 pub(super) struct Plugin {
     pub(super) path: PathBuf,
-    name: String,
+    pub(super) name: String,
+    pub(super) kind: Kind,
     bytes: usize,
-    digest: Digest,
+    pub(super) digest: Digest,
     summary: String,
 }
 
@@ -99,7 +100,7 @@ fn leave(built: &Built, folders: &[(&str, &Path)]) -> Result<Plugin, Failure> {
     let digest = Digest::of(&bytes);
     let kind = manifest.kind.as_str();
     let summary = format!("{name} {}, a {kind} of {} bytes, sha256 {digest}", manifest.version, bytes.len());
-    Ok(Plugin { path, name: name.clone(), bytes: bytes.len(), digest, summary })
+    Ok(Plugin { path, name: name.clone(), kind: manifest.kind, bytes: bytes.len(), digest, summary })
 }
 
 /// Written aside and renamed, so that a gateway that watches the folder never reads half of it.

@@ -1,14 +1,23 @@
 //! `fanfare plugin`: what a plugin's author types, from an empty folder to a component that was tried.
 //!
-//! Each command is a file: its arguments, what it does, and how that is shown. None of the author's opens a store or a socket;
-//! `run`, `test` and `check` use the gateway's own runtime with a script in place of the network. Standard output has the
-//! answer alone (one JSON document with `--json`); what compilers say goes to standard error.
+//! Each command is a file: its arguments, what it does, and how that is shown. None of the author's opens a store, and only
+//! `dev` talks to a gateway; `run`, `test` and `check` use the gateway's own runtime with a script in place of the network.
+//! Standard output has the answer alone (one JSON document with `--json`); what compilers say goes to standard error.
 
 mod build;
+mod check;
+mod conform;
+mod dev;
 mod failure;
+mod input;
 mod new;
 mod pack;
+mod rig;
+mod run;
+mod sample;
+mod script;
 mod sdk;
+mod tell;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -41,6 +50,14 @@ pub(crate) enum PluginCommand {
     Build(build::Arguments),
     /// Put a manifest into a component that was built by other means.
     Pack(pack::Arguments),
+    /// Look at a component as a gateway does before it lets it serve.
+    Check(check::Arguments),
+    /// Make one attempt with a script in place of the network, and tell all about it.
+    Run(Box<run::Arguments>),
+    /// Put a component through the conformance suite; deterministic, and nothing leaves this machine.
+    Test(conform::Arguments),
+    /// At each save: build, test, and swap into a running gateway.
+    Dev(dev::Arguments),
     /// What a running gateway has installed.
     #[command(flatten)]
     Installed(client::plugin::PluginCommand),
@@ -90,12 +107,19 @@ impl Output {
     }
 }
 
-/// Carries out `command`.
+/// Carries out `command`; `config` is the file of `--config`.
 pub(crate) async fn run(command: PluginCommand, config: Option<&Path>) -> ExitCode {
     match command {
         PluginCommand::New(arguments) => arguments.output.end(new::run(&arguments)),
         PluginCommand::Build(arguments) => arguments.output.end(build::run(&arguments)),
         PluginCommand::Pack(arguments) => arguments.output.end(pack::run(&arguments)),
         PluginCommand::Installed(command) => client::plugin::run(command, config).await,
+        PluginCommand::Check(arguments) => arguments.output.end(check::run(&arguments).await),
+        PluginCommand::Run(arguments) => arguments.output.end(run::run(&arguments).await),
+        PluginCommand::Test(arguments) => arguments.output.end(conform::run(&arguments).await),
+        PluginCommand::Dev(arguments) => dev::run(&arguments, config).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

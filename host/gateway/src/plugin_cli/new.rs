@@ -105,7 +105,7 @@ fn shown(name: &str, folder: &Path, sdk: &Path) -> Shown {
         "{place} is a plugin that builds and passes its tests; {sdk} is the SDK that it is built with\n\n  \
          cd {place}\n  cargo test                           its own tests, on a scripted host\n  \
          fanfare plugin build                 leaves {name}.wasm\n  \
-         fanfare plugin run {name}.wasm --reply 429 --header 'Retry-After: 30'\n  \
+         fanfare plugin run {name}.wasm --input attempt.json\n  \
          fanfare plugin test {name}.wasm        the conformance suite\n\n{place}\n"
     );
     let json: Value = json!({ "name": name, "path": place.to_string(), "sdk": sdk.to_string() });

@@ -1,0 +1,160 @@
+//! An author's way, as the README tells it: from an empty folder to a component that was tried.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command::{Ended, command, fanfare};
+
+/// One for both kinds, and kept between runs: the SDK is compiled once.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("projects")
+}
+
+fn build(folder: &Path, project: &str) -> Ended {
+    Ended::of(
+        command(folder)
+            .args(["plugin", "build", project])
+            .env("CARGO_TARGET_DIR", target())
+            .output()
+            .unwrap(),
+    )
+}
+
+/// `new`, its own tests, `build`, `check`, and the path of the component.
+fn make(folder: &Path, name: &str, kind: &str) -> String {
+    let said = fanfare(folder, ["plugin", "new", name, "--lang", "rust", "--kind", kind]).good();
+    assert_eq!(said.lines().last(), Some(format!("./{name}").as_str()), "{said}");
+    let cargo = std::env::var_os("CARGO").unwrap();
+    let tests = Command::new(cargo)
+        .args(["test", "--locked"])
+        .current_dir(folder.join(name))
+        .env("CARGO_TARGET_DIR", target())
+        .output()
+        .unwrap();
+    let tested = Ended::of(tests).good();
+    assert!(tested.contains("test result: ok. 3 passed"), "{tested}");
+    let built = build(folder, name).good();
+    let path = built.lines().last().unwrap().to_owned();
+    assert!(path.ends_with(&format!("/{name}/{name}.wasm")) && Path::new(&path).is_file(), "{built}");
+    let checked = fanfare(folder, ["plugin", "check", &path]).good();
+    assert!(checked.contains("a gateway takes it"), "{checked}");
+    let tested = fanfare(folder, ["plugin", "test", &path, "--json"]).json();
+    assert_eq!(tested["failed"], 0, "{tested:#}");
+    assert!(tested["passed"].as_u64().unwrap() > 60, "{tested:#}");
+    path
+}
+
+#[test]
+fn a_channel_and_a_router_come_out_of_an_empty_folder_and_are_rehearsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let pager = make(here, "pager", "channel");
+    let busy = ["--reply", "429", "--header", "Retry-After: 30"];
+    let told =
+        fanfare(here, ["plugin", "run", &pager, "--input", "pager/attempt.json"].iter().chain(&busy)).good();
+    for says in
+        ["30s", "channel.http-429", "authorization: Bearer ***", "peak memory", "cpu", "truncated    nothing"]
+    {
+        assert!(told.contains(says), "{says}: {told}");
+    }
+    assert!(!told.contains("a-token-for-rehearsals"), "{told}");
+    let told = fanfare(here, ["plugin", "run", &pager, "--json"].iter().chain(&busy)).json();
+    assert_eq!(
+        (&told["outcome"], &told["retry_after_ms"]),
+        (&"retry-after".into(), &30_000.into()),
+        "{told:#}"
+    );
+    assert_eq!(told["requests"][0]["reply"]["status"], 429);
+
+    let duty = make(here, "duty", "router");
+    let told = fanfare(here, ["plugin", "run", &duty, "--input", "duty/attempt.json", "--json"]).json();
+    let channels: Vec<_> =
+        told["plan"]["targets"].as_array().unwrap().iter().map(|t| t["channel"].clone()).collect();
+    assert_eq!(channels, ["mail", "sms"], "{told:#}");
+
+    // The SDK lies there already, and nothing is overwritten.
+    let again = fanfare(here, ["plugin", "new", "pager"]);
+    assert_eq!(again.code, Some(2));
+    assert!(again.err.contains("nothing is overwritten"), "{}", again.err);
+
+    mistakes_in_a_project_are_told(here);
+}
+
+fn mistakes_in_a_project_are_told(here: &Path) {
+    let library = here.join("pager/src/lib.rs");
+    let sound = std::fs::read_to_string(&library).unwrap();
+    std::fs::write(&library, sound.replace("fanfare_sdk::channel!", "// fanfare_sdk::channel!")).unwrap();
+    let ended = build(here, "pager");
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.err.contains("fanfare_sdk::channel!(Type)"), "{}", ended.err);
+    std::fs::write(&library, sound.replace("impl Channel", "impl Chanel")).unwrap();
+    let ended = build(here, "pager");
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.err.contains("Chanel") && ended.err.contains("build.failed"), "{}", ended.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn without_the_target_the_one_command_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fanfare(here, ["plugin", "new", "pager"]).good();
+    // A compiler that knows no target, and no rustup to add one.
+    let rustc = here.join("rustc");
+    std::fs::write(&rustc, "#!/bin/sh\necho /nowhere\n").unwrap();
+    std::fs::set_permissions(&rustc, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ended =
+        command(here).args(["plugin", "build", "pager"]).env("RUSTC", &rustc).env("PATH", here).output();
+    let ended = Ended::of(ended.unwrap());
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.err.contains("rustup target add wasm32-wasip2"), "{}", ended.err);
+}
+
+#[test]
+fn mistakes_are_told_with_a_code_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::write(here.join("text.wasm"), "hello").unwrap();
+    std::fs::write(here.join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    std::fs::write(here.join("bare.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    std::fs::write(here.join("manifest.json"), "{}").unwrap();
+    std::fs::write(here.join("bad.json"), r#"{"notification":{"titel":"x"}}"#).unwrap();
+    let cases: &[(&[&str], i32, &str, &str)] = &[
+        (&["build"], 2, "build.project", "fanfare plugin new NAME"),
+        (&["build", "nowhere"], 2, "build.project", "nowhere"),
+        (&["new", "Pager"], 2, "project.name", "such as pager"),
+        (&["new", "pager", "--lang", "cobol"], 2, "project.language", "--lang rust"),
+        (&["check", "nothing.wasm"], 2, "file.unusable", "nothing.wasm"),
+        (&["check", "text.wasm"], 1, "plugin.invalid", "no WebAssembly component"),
+        (&["check", "core.wasm"], 1, "plugin.invalid", "wasm32-wasip2"),
+        (&["check", "bare.wasm"], 1, "plugin.invalid", "manifest"),
+        (&["run", "text.wasm"], 1, "plugin.invalid", "no WebAssembly component"),
+        (&["run", "text.wasm", "--input", "bad.json"], 2, "input.invalid", "notification.titel"),
+        (&["test", "."], 2, "plugin.several", "name one"),
+        (
+            &["pack", "core.wasm", "--manifest", "manifest.json"],
+            2,
+            "plugin.invalid",
+            "wasm-tools component new",
+        ),
+        (&["pack", "bare.wasm", "--manifest", "manifest.json"], 1, "plugin.invalid", "missing field `name`"),
+    ];
+    for (arguments, code, word, says) in cases {
+        let ended = fanfare(here, ["plugin"].iter().chain(*arguments));
+        assert_eq!(ended.code, Some(*code), "{arguments:?}: {ended:#?}");
+        assert!(ended.err.contains(word) && ended.err.contains(says), "{arguments:?}: {}", ended.err);
+        let ended = fanfare(here, ["plugin"].iter().chain(*arguments).chain(&["--json"]));
+        let error: serde_json::Value = serde_json::from_str(&ended.err).unwrap();
+        assert_eq!(error["code"], *word, "{arguments:?}");
+    }
+    for command in ["new", "build", "pack", "check", "run", "test"] {
+        let help = fanfare(here, ["plugin", command, "--help"]).good();
+        assert!(help.contains("Examples:") && help.contains("--json"), "{command}: {help}");
+    }
+    for bad in [&["--reply", "slow"][..], &["--header", "none"], &["--header", "a b: c"]] {
+        let ended = fanfare(here, ["plugin", "run", "text.wasm"].iter().chain(bad));
+        assert_eq!(ended.code, Some(2), "{bad:?}: {ended:#?}");
+    }
+}
