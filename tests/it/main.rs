@@ -11,6 +11,7 @@
 mod access;
 mod alert;
 mod author;
+mod canaries;
 mod child;
 mod cli;
 mod command;
