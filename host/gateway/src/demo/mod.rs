@@ -166,6 +166,7 @@ async fn story(client: &Client, receivers: &Receivers) -> anyhow::Result<String>
     }
     let mut progress = Progress::new();
     let states = watch(client, &ids, &mut progress).await?;
+    progress.end();
     println!("\nDeliveries:");
     print_deliveries(&states);
     let (flaky, _) = ids.get(1).context("no second notification")?;
@@ -184,14 +185,16 @@ async fn story(client: &Client, receivers: &Receivers) -> anyhow::Result<String>
     println!("The receiver is mended; sending it again:");
     client.post(&format!("/api/v1/admin/dlq/{dead}/retry"), &Value::Null).await?;
     let again = [(text(letter, "notification_id")?, "the dead letter, sent again")];
-    let states = watch(client, &again, &mut Progress::new()).await?;
+    let mut progress = Progress::new();
+    let states = watch(client, &again, &mut progress).await?;
+    progress.end();
     print_deliveries(&states);
     if client.get("/api/v1/admin/dlq").await?["items"].get(0).is_some() {
         bail!("a dead letter is left");
     }
     let inbox = &receivers.inbox;
     println!(
-        "\nReceived: {} webhooks, {} chat messages, {} mails, {} text messages.",
+        "\nThe receivers took: webhooks {}, chat messages {}, mails {}, text messages {}.",
         inbox.webhooks.load(Ordering::Relaxed),
         inbox.slack.load(Ordering::Relaxed),
         inbox.mails.load(Ordering::Relaxed),
@@ -262,23 +265,29 @@ fn print_deliveries(states: &[Value]) {
             ]);
         }
     }
-    screen::table(&["TYPE", "CHANNEL", "RECIPIENT", "STATUS", "ATTEMPTS", "LAST FAULT"], &rows);
+    screen::table(&["TYPE", "CHANNEL", "RECIPIENT", "STATUS", "TRIES", "LAST FAULT"], &rows);
 }
 
 fn how_to_go_on(gateway: &Gateway, dead: &str, keep: bool) {
+    // As it was called: `cargo run` leaves it out of the path.
+    let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
     println!("\nHow to go on:");
     if keep {
-        let base = format!("http://{}/api/v1", gateway.address());
+        let base = format!("http://{}", gateway.address());
         let id = dead.rsplit_once('-').map_or(dead, |(id, _)| id);
-        println!("  curl {base}/notifications/{id}/trace");
-        println!("  curl {base}/notifications -H 'content-type: application/json' \\");
+        println!("  export FANFARE_URL={base}");
+        println!("  {program} status");
+        println!("  {program} send payment.failed --title Hello --wait");
+        println!("  {program} trace {id}");
+        println!("\n  curl $FANFARE_URL/api/v1/notifications \\");
+        println!("       -H 'content-type: application/json' \\");
         println!("       -d '{{\"type\": \"payment.failed\", \"title\": \"Hello\"}}'");
-        println!("  curl {base}/admin/dlq");
-        println!("\nServing until Ctrl-C.");
+        println!("  curl $FANFARE_URL/api/v1/admin/dlq");
+        println!("\nServing {base} until Ctrl-C.");
     } else {
-        println!("  fanfare demo --keep                      leave it running and try the API");
-        println!("  fanfare config default > fanfare.toml    begin a configuration of your own");
-        println!("  fanfare serve --config fanfare.toml      serve it");
+        println!("  {program} demo --keep                      # leave it running and try the API");
+        println!("  {program} config default > fanfare.toml    # begin a configuration of your own");
+        println!("  {program} serve --config fanfare.toml      # serve it");
     }
 }
 

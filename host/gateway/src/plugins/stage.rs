@@ -64,7 +64,7 @@ fn secrets(recipe: &Recipe, folder: &Path, environment: &dyn Environment) -> Res
     for (name, reference) in &recipe.secrets {
         let secret = resolve_secret(reference, folder, environment).map_err(|error| Refused {
             code: "config.secret",
-            message: format!("the secret {name} {error}"),
+            message: format!("the secret {name}: {error}"),
             part: Some("secrets"),
         })?;
         secrets.insert(name.clone(), Secret::new(secret.expose().to_owned()), None::<Vec<OriginPattern>>);
