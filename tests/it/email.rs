@@ -120,12 +120,9 @@ fn a_mail_that_the_server_puts_off_is_sent_again_under_the_same_message_id() {
     let delivery = &ended["deliveries"][0];
     assert_eq!((&delivery["status"], &delivery["attempts"]), (&"delivered".into(), &2.into()), "{ended}");
     let trace = post.get(&format!("/api/v1/notifications/{}/trace", ended["id"].as_str().unwrap()));
-    let first = trace["items"].as_array().unwrap().iter().find(|event| event["kind"] == "attempted").unwrap();
-    assert_eq!(first["attempt"]["outcome"], "transient", "{trace}");
-    assert!(
-        first["detail"].as_str().unwrap().contains("smtp-450: the mail server answered 450 4.3.2 not now"),
-        "{trace}"
-    );
+    let trace = trace.to_string();
+    let first = "attempt 1 failed: channel.smtp-450: the mail server answered 450 4.3.2 not now";
+    assert!(trace.contains(first) && trace.contains(r#""outcome":"transient""#), "{trace}");
     let taken = post.server.taken();
     let [first, second] = taken.as_slice() else { panic!("{taken:?}") };
     assert_eq!(first.field("message-id"), second.field("message-id"));

@@ -31,6 +31,7 @@ mod mailbox;
 mod operate;
 mod pages;
 mod plugins;
+mod readme;
 mod store;
 mod surface;
 mod waiting;
