@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use crate::child::{Gateway, Receiver, call};
 
-const ROUNDS: u32 = 20;
+/// `FANFARE_KILL_ROUNDS=200` makes more of them.
+#[allow(clippy::disallowed_methods, reason = "tests are told how long to run")]
+fn rounds() -> u32 {
+    std::env::var("FANFARE_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+}
+
 const CLIENTS: usize = 4;
 
 /// Looks at the end, a tenth of a second apart, before the test gives up on a delivery.
@@ -25,7 +30,8 @@ fn what_was_acknowledged_before_a_kill_is_delivered_after_it_and_only_what_may_h
     );
     std::fs::write(&config, text).unwrap();
     let acknowledged = Mutex::new(Vec::new());
-    for round in 0..ROUNDS {
+    let rounds = rounds();
+    for round in 0..rounds {
         receiver.round.store(round, Ordering::SeqCst);
         let gateway = Gateway::start(&config);
         let address = gateway.address;
@@ -38,9 +44,10 @@ fn what_was_acknowledged_before_a_kill_is_delivered_after_it_and_only_what_may_h
             gateway.kill();
         });
     }
-    receiver.round.store(ROUNDS, Ordering::SeqCst);
+    receiver.round.store(rounds, Ordering::SeqCst);
     let gateway = Gateway::start(&config);
     let mut waiting: HashSet<String> = acknowledged.into_inner().unwrap().into_iter().collect();
+    let acknowledged_total = waiting.len();
     assert!(waiting.len() > 20, "only {} were acknowledged", waiting.len());
     for _ in 0..LOOKS {
         waiting.retain(|id| {
@@ -60,6 +67,7 @@ fn what_was_acknowledged_before_a_kill_is_delivered_after_it_and_only_what_may_h
         let once_each: HashSet<_> = rounds.iter().collect();
         assert_eq!(once_each.len(), rounds.len(), "{id} came twice without a kill in between: {rounds:?}");
     }
+    println!("{rounds} kills, {acknowledged_total} acknowledged: 0 lost, 0 twice without a kill in between");
     let letters = call(gateway.address, "GET", "/api/v1/admin/dlq", "").unwrap().1;
     assert_eq!(letters["items"].as_array().map(Vec::len), Some(0), "{letters}");
 }
