@@ -114,6 +114,7 @@ impl Executor {
         let called = tokio::time::timeout(limits.wall, Metered::new(&meter, pin!(work))).await;
         let wall = began.elapsed();
         let guest = used.store().data_mut();
+        guest.settle_web();
         let usage = usage(guest, meter.spent(), wall);
         let said = guest.take_said();
         let (result, end) = judged(called, guest, limits);

@@ -10,6 +10,7 @@ use fanfare_model::fault::{FaultCode, code};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::channel::fanfare::host::{
     crypto as wit_crypto, http as wit_http, log, settings, smtp as wit_smtp,
@@ -24,6 +25,7 @@ use crate::output::Printed;
 use crate::report::{Cut, Level, LogLine, RequestSummary};
 use crate::secrets::AttemptSecrets;
 use crate::smtp::{Mailer, SmtpContext, SmtpRefusal};
+use crate::web::{Tally, Web};
 use crate::{crypto, smtp};
 
 /// Shortened lines are told of one by one up to here.
@@ -63,6 +65,8 @@ pub(crate) struct Guest {
     frozen: Option<Frozen>,
     /// Made when the guest first asks for it: most never do, and it costs more than the rest of this together.
     wasi: Option<Box<Wasi>>,
+    /// The same; it belongs to one call.
+    web: Option<Box<Web>>,
     table: ResourceTable,
     began: Instant,
     meter: Arc<Meter>,
@@ -119,6 +123,7 @@ impl Guest {
             outside: parts.outside,
             frozen: parts.frozen,
             wasi: None,
+            web: None,
             table,
             began: Instant::now(),
             meter,
@@ -174,6 +179,19 @@ impl Guest {
         self.log.push(LogLine { level, message });
     }
 
+    /// Adds what went by `wasi:http` to what is counted.
+    pub(crate) fn settle_web(&mut self) {
+        let Some(web) = self.web.take() else { return };
+        let Tally { bytes_out, bytes_in, sent, refusals } = web.take_tally();
+        self.requests = self.requests.saturating_add(web.hooks.requests);
+        self.bytes_out += bytes_out;
+        self.bytes_in += bytes_in;
+        self.sent.extend(sent);
+        for refusal in refusals {
+            self.note(Level::Warn, &refusal);
+        }
+    }
+
     /// What is to be told of the call: what the guest printed becomes lines of its log.
     pub(crate) fn take_said(&mut self) -> Said {
         let printed = self.wasi.as_ref().map(|wasi| wasi.printed.take());
@@ -196,7 +214,8 @@ impl Guest {
     /// Whether one more request may leave.
     fn count_request(&mut self) -> Result<(), String> {
         self.requests += 1;
-        if self.requests > self.limits.requests {
+        let by_wasi = self.web.as_ref().map_or(0, |web| web.hooks.requests);
+        if self.requests.saturating_add(by_wasi) > self.limits.requests {
             return Err(format!("an attempt makes at most {} requests", self.limits.requests));
         }
         Ok(())
@@ -245,6 +264,20 @@ impl WasiView for Guest {
     }
 }
 
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let remaining = self.remaining();
+        let web = self.web.get_or_insert_with(|| {
+            let outside = self.outside.as_ref();
+            Web::new(outside.map(|outside| (outside.door.clone(), outside.context.clone())), remaining)
+        });
+        // Requests by either way count together.
+        web.hooks.requests_left = self.limits.requests.saturating_sub(self.requests);
+        let Web { context, hooks } = &mut **web;
+        WasiHttpCtxView { hooks, table: &mut self.table, ctx: context }
+    }
+}
+
 impl types::Host for Guest {}
 
 impl log::Host for Guest {
@@ -268,7 +301,7 @@ impl settings::Host for Guest {
     }
 }
 
-const CLOSED: &str = "nothing can be reached from here: a check and a router make no requests";
+pub(crate) const CLOSED: &str = "nothing can be reached from here: a check and a router make no requests";
 
 impl wit_http::Host for Guest {
     async fn send(
@@ -298,7 +331,8 @@ impl wit_http::Host for Guest {
         summary.took = began.elapsed();
         summary.status = answer.as_ref().ok().map(|response| response.status);
         self.sent.push(summary);
-        if answer.as_ref().err().is_none_or(|refusal| left(refusal, body_bytes <= self.limits.body_bytes)) {
+        if answer.as_ref().err().is_none_or(|refusal| refusal.has_left(body_bytes <= self.limits.body_bytes))
+        {
             self.bytes_out += body_bytes;
         }
         Ok(match answer {
@@ -313,19 +347,6 @@ impl wit_http::Host for Guest {
             }
             Err(refusal) => Err(http_error(&refusal)),
         })
-    }
-}
-
-/// Whether the request was on its way when it failed; a body that fits is only refused for the response's sake.
-fn left(refusal: &Refusal, fits: bool) -> bool {
-    match refusal {
-        Refusal::Timeout(_) | Refusal::Protocol(_) => true,
-        Refusal::Limit(_) => fits,
-        Refusal::Denied(_)
-        | Refusal::Invalid(_)
-        | Refusal::Dns(_)
-        | Refusal::Connect(_)
-        | Refusal::Tls(_) => false,
     }
 }
 

@@ -32,6 +32,7 @@ pub mod smtp;
 mod stage;
 mod trusted;
 mod warm;
+mod web;
 
 pub use account::{GenerationUsage, Totals};
 pub use compile::compile_stdio;

@@ -272,6 +272,7 @@ fn linker(engine: &wasmtime::Engine, kind: Kind) -> wasmtime::Result<Linker<Gues
         http::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         smtp::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         crypto::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     }
     Ok(linker)
 }

@@ -34,6 +34,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the request was on its way when it failed; one whose body `fits` is only over a limit by its response.
+    pub(crate) fn has_left(&self, fits: bool) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Protocol(_) => true,
+            Self::Limit(_) => fits,
+            Self::Denied(_) | Self::Invalid(_) | Self::Dns(_) | Self::Connect(_) | Self::Tls(_) => false,
+        }
+    }
+
     /// The stable code, the same in API, log, metric and docs.
     #[must_use]
     pub fn code(&self) -> &'static str {

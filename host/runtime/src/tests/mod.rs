@@ -6,6 +6,7 @@ mod account;
 mod corpus;
 mod live;
 mod warm;
+mod wasi_http;
 
 use std::sync::Arc;
 use std::time::Duration;

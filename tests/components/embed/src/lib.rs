@@ -41,6 +41,9 @@ components! {
     HTTP_REDIRECT = "http_redirect",
     /// Calls a host that nobody granted.
     HTTP_UNGRANTED = "http_ungranted",
+    /// Posts the notification's body as `http_post` does, by `wasi:http`, as often as the title says; the error, in WASI's
+    /// words, or the answer's status and body are the receipt's detail.
+    HTTP_WASI = "http_wasi",
     /// Answers with a receipt of 32 MiB.
     HUGE_RECEIPT = "huge_receipt",
     /// Takes handles of the host's without end.
