@@ -118,6 +118,7 @@ impl Gateway {
         let mut metrics = Metrics::new(Some(plugins.runtime()));
         metrics.tell_of(plugins.subscribe());
         let metrics = Arc::new(metrics);
+        store.observe(Arc::<Metrics>::clone(&metrics));
         let dispatch = Dispatch::new(dispatch::Options {
             store: store.clone(),
             setup: plugins.subscribe(),

@@ -192,8 +192,11 @@ async fn store(
     let transaction = Transaction { preconditions, changes: writes.into_changes() };
     // In memory before the commit: from then on a list can name them, and nobody may load a second copy.
     let cells: Vec<Cell> = states.into_iter().map(|state| ledger.insert(state)).collect();
+    let began = ledger.now();
     let committed = ledger.engine.commit(Class::Intake, vec![transaction]).await.pop();
-    committed.unwrap_or(Err(CommitError::Fatal("it gave no answer".to_owned())))?;
+    let committed = committed.unwrap_or(Err(CommitError::Fatal("it gave no answer".to_owned())));
+    ledger.tell(Class::Intake, began, committed.as_ref().err());
+    committed?;
     let accepted = notifications.iter().zip(cells);
     let item = |(notification, cell): (&Arc<Notification>, Cell)| AcceptedItem {
         cell,

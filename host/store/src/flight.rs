@@ -24,7 +24,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// How long a flight that found no room waits at the most: space that returned is found within that.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-type Committed = Pending<Vec<Result<Version, CommitError>>>;
+/// What the engine makes of a flight.
+struct Committed {
+    began: Duration,
+    committed: Pending<Vec<Result<Version, CommitError>>>,
+}
 
 /// A commit under way, and what waits for the one after it.
 pub(crate) struct Flight {
@@ -180,7 +184,8 @@ impl Book {
         for item in &load.alongside {
             item.cell.read(|state| writes.accept(&item.notification, state));
         }
-        ledger.engine.commit(Class::Settle, writes.into_transactions())
+        let began = ledger.now();
+        Committed { began, committed: ledger.engine.commit(Class::Settle, writes.into_transactions()) }
     }
 
     /// The same flight again, with those who wait for the next one aboard.
@@ -211,9 +216,10 @@ async fn see_through(cell: Cell, mut commit: Committed) -> Result<(), CommitErro
     let mut pause = PAUSE_MIN;
     let mut stuck = None;
     loop {
-        let results = commit.await;
+        let results = commit.committed.await;
         let gone = results.is_empty().then(|| CommitError::Fatal("it gave no answer".to_owned()));
         let failure = results.into_iter().find_map(Result::err).or(gone);
+        ledger.tell(Class::Settle, commit.began, failure.as_ref());
         match failure.map_or(Ok(()), Err) {
             Err(error @ CommitError::Full(_)) => {
                 stuck.get_or_insert_with(|| Stuck::new(ledger, &error));

@@ -8,13 +8,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
+use fanfare_model::clock::Clock;
 use fanfare_model::id::NotificationId;
 use fanfare_model::state::NotificationState;
 
 use crate::cell::{Cell, Inner};
-use crate::engine::{CommitError, Direction, Engine, ReadError, Record};
+use crate::engine::{Class, CommitError, Direction, Engine, ReadError, Record};
 use crate::keys;
+use crate::observe::Observer;
 use crate::records;
 
 /// Loads of the same notification queue at one of these, so that there is never a second copy.
@@ -35,10 +38,12 @@ pub(crate) struct Ledger {
     /// Notifications whose changes wait for space, and what the engine said last.
     stuck: AtomicUsize,
     short_of: Mutex<Option<CommitError>>,
+    clock: Arc<dyn Clock>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Ledger {
-    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> Self {
         let loading = std::iter::repeat_with(|| tokio::sync::Mutex::new(())).take(LOADING_DOORS).collect();
         Self {
             engine,
@@ -47,6 +52,8 @@ impl Ledger {
             failed: OnceLock::new(),
             stuck: AtomicUsize::new(0),
             short_of: Mutex::default(),
+            clock,
+            observer: OnceLock::new(),
         }
     }
 
@@ -146,6 +153,22 @@ impl Ledger {
 
     fn short_of(&self) -> MutexGuard<'_, Option<CommitError>> {
         self.short_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// When a commit begins, by the monotonic clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Tells of a commit that began at `began`.
+    pub(crate) fn tell(&self, class: Class, began: Duration, error: Option<&CommitError>) {
+        if let Some(observer) = self.observer.get() {
+            observer.commit(class, self.now().saturating_sub(began), error.into());
+        }
     }
 
     /// Whether every change is on disk.

@@ -20,6 +20,7 @@ mod keys;
 mod kinds;
 mod ledger;
 pub mod memory;
+mod observe;
 pub mod plugins;
 mod records;
 mod store;
@@ -33,7 +34,8 @@ pub use cursor::{BadCursor, Cursor};
 pub use flight::Durable;
 pub use history::{DeadLetter, DeadLetterFilter, EXAMINED_MAX, ListFilter, Listing};
 pub use keys::DueEntry;
-pub use store::{Store, StoreFigures};
+pub use observe::{CommitEnd, Observer, StoreFigures};
+pub use store::Store;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::engine::{
 use crate::history::{self, DeadLetter, DeadLetterFilter, ListFilter, Listing};
 use crate::keys::{self, DueEntry, Kind};
 use crate::ledger::Ledger;
+use crate::observe;
 use crate::plugins::Plugins;
 use crate::records;
 
@@ -31,13 +32,6 @@ const COUNTERS_MAX: usize = 10_000;
 
 /// Claims that the sweep reads at once: a long answer's parts are 128 KiB each.
 const SWEEP_PAGE: usize = 64;
-
-/// What the store counts about itself.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StoreFigures {
-    /// Notifications whose changes are in memory only, until there is disk space.
-    pub waiting_for_space: usize,
-}
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone, Debug)]
@@ -65,9 +59,10 @@ impl Store {
         let states = keys::all(Shard::EMBEDDED, Kind::State);
         let newest = engine.scan(states, 1, Direction::Backward).await?;
         let newest = newest.first().and_then(|(key, _)| keys::parse_state(key)).map(|(id, _)| id);
+        observe::count_letters(&engine).await?;
         let shared = Shared {
             plugins: Plugins::new(Arc::clone(&engine)),
-            ledger: Arc::new(Ledger::new(engine)),
+            ledger: Arc::new(Ledger::new(engine, Arc::clone(&clock))),
             clock,
             ids: IdGenerator::after(newest),
             in_flight: InFlight::default(),
@@ -296,10 +291,8 @@ impl Store {
         ledger.check().err().or_else(|| ledger.shortage())
     }
 
-    /// What the store counts about itself.
-    #[must_use]
-    pub fn figures(&self) -> StoreFigures {
-        StoreFigures { waiting_for_space: self.shared.ledger.stuck() }
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.shared.ledger
     }
 
     #[cfg(test)]

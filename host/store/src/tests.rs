@@ -8,6 +8,7 @@ mod full;
 mod gate;
 mod life;
 mod lists;
+mod observed;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use fanfare_model::time::Timestamp;
 
 use crate::engine::{Ceilings, Change, Transaction, Value};
 use crate::keys::{self, DueEntry};
+use crate::observe::LETTERS;
 use crate::records::{self, CHUNK, DeadRecord};
 
 /// A state record larger than this share of a transaction keeps less history, so that a change of all records of a
@@ -174,11 +175,18 @@ impl Writes {
                 event_type: state.event_type.as_str(),
             };
             self.put(keys::dead(*at, delivery.id), records::encode(&record));
+            self.count_letter(state, delivery, 1);
         }
     }
 
     fn count(&mut self, state: &NotificationState, name: &str) {
         *self.counters.entry(keys::counter(state.id.shard(), name)).or_default() += 1;
+    }
+
+    /// Keeps the count of the dead letters that there are.
+    fn count_letter(&mut self, state: &NotificationState, delivery: &Delivery, more: i64) {
+        let key = keys::counter(state.id.shard(), &format!("{LETTERS}{}", delivery.channel));
+        *self.counters.entry(key).or_default() += more;
     }
 
     /// What became of a stored notification since `before`.
@@ -245,7 +253,10 @@ impl Writes {
                 };
                 self.changes.push(Change::Delete(entry.key()));
             }
-            (Indexed::Dead(at), _) => self.changes.push(Change::Delete(keys::dead(at, delivery.id))),
+            (Indexed::Dead(at), _) => {
+                self.changes.push(Change::Delete(keys::dead(at, delivery.id)));
+                self.count_letter(state, delivery, -1);
+            }
             (Indexed::Held | Indexed::No, _) => {}
         }
     }
@@ -284,7 +295,8 @@ impl Writes {
 
     pub(crate) fn into_changes(self) -> Vec<Change> {
         let mut changes = self.changes;
-        changes.extend(self.counters.into_iter().map(|(key, n)| Change::Add(key, n)));
+        let changed = self.counters.into_iter().filter(|(_, n)| *n != 0);
+        changes.extend(changed.map(|(key, n)| Change::Add(key, n)));
         changes
     }
 }

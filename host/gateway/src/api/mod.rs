@@ -243,7 +243,10 @@ async fn ready(State(api): State<Api>) -> Response {
 
 async fn metrics_text(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Read)?;
-    let text = api.metrics.encode(&api.desk.dispatch().depths(), &api.desk.store().figures());
+    let depths = api.desk.dispatch().depths();
+    let lanes: Vec<_> = depths.iter().map(|depth| depth.lane.clone()).collect();
+    let figures = api.desk.store().figures(&lanes).await.map_err(read_problem)?;
+    let text = api.metrics.encode(&depths, &figures);
     let mut response = text.into_response();
     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);

@@ -2,12 +2,14 @@
 //! host or of a plugin, of which each channel has [`CODES_MAX`] at the most.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_model::name::ChannelName;
 use fanfare_runtime::Runtime;
-use fanfare_store::StoreFigures;
+use fanfare_store::engine::Class;
+use fanfare_store::{CommitEnd, Observer, StoreFigures};
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -56,6 +58,17 @@ struct RequestLabels {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommitLabels {
+    class: &'static str,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabels {
+    class: &'static str,
+}
+
 /// All metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -68,7 +81,12 @@ pub struct Metrics {
     waiting: Family<ChannelLabels, Gauge>,
     running: Family<ChannelLabels, Gauge>,
     parked: Family<ChannelLabels, Gauge>,
+    dead_letters: Family<ChannelLabels, Gauge>,
+    queue_age: Family<ChannelLabels, Gauge<f64, AtomicU64>>,
     waiting_for_space: Gauge,
+    commits: Family<CommitLabels, Counter>,
+    intake_seconds: Histogram,
+    settle_seconds: Histogram,
     requests: Family<RequestLabels, Counter>,
     panics: Counter,
     codes: Mutex<HashSet<(ChannelName, String)>>,
@@ -105,7 +123,12 @@ impl Metrics {
             waiting: Family::default(),
             running: Family::default(),
             parked: Family::default(),
+            dead_letters: Family::default(),
+            queue_age: Family::default(),
             waiting_for_space: Gauge::default(),
+            commits: Family::default(),
+            intake_seconds: buckets(),
+            settle_seconds: buckets(),
             requests: Family::default(),
             panics: Counter::default(),
             codes: Mutex::default(),
@@ -134,6 +157,18 @@ impl Metrics {
         r.register("lane_parked", "1 where the lane's channel is stopped or not there", self.parked.clone());
         let help = "Notifications whose outcomes are in memory until there is disk space";
         r.register("store_waiting_for_space", help, self.waiting_for_space.clone());
+        r.register(
+            "store_commits",
+            "Commits, by what they were for and how they ended",
+            self.commits.clone(),
+        );
+        let durable = Family::<ClassLabels, Histogram, fn() -> Histogram>::new_with_constructor(buckets);
+        self.intake_seconds = durable.get_or_create(&ClassLabels { class: class(Class::Intake) }).clone();
+        self.settle_seconds = durable.get_or_create(&ClassLabels { class: class(Class::Settle) }).clone();
+        r.register("store_commit_duration_seconds", "From a commit's call until its sync is over", durable);
+        r.register("dead_letters", "Dead letters that wait for a person", self.dead_letters.clone());
+        let help = "For how long the oldest delivery has been due without having ended";
+        r.register("queue_age_seconds", help, self.queue_age.clone());
         r.register("http_requests", "Requests answered", self.requests.clone());
         r.register("panics", "Panics that were caught: each one is a bug", self.panics.clone());
     }
@@ -198,6 +233,14 @@ impl Metrics {
         for family in [&self.waiting, &self.running, &self.parked] {
             family.clear();
         }
+        self.dead_letters.clear();
+        self.queue_age.clear();
+        for (channel, count) in &store.dead_letters {
+            self.dead_letters.get_or_create(&ChannelLabels { channel: channel.clone() }).set(*count);
+        }
+        for (lane, age) in &store.queue_ages {
+            self.queue_age.get_or_create(&ChannelLabels { channel: lane.to_string() }).set(age.as_secs_f64());
+        }
         for lane in lanes {
             let labels = ChannelLabels { channel: lane.lane.to_string() };
             self.waiting.get_or_create(&labels).set(gauge(lane.waiting));
@@ -208,6 +251,26 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+impl Observer for Metrics {
+    fn commit(&self, of: Class, took: Duration, end: CommitEnd) {
+        self.commits.get_or_create(&CommitLabels { class: class(of), end: end.as_str() }).inc();
+        if end == CommitEnd::Durable {
+            let seconds = match of {
+                Class::Intake => &self.intake_seconds,
+                Class::Settle => &self.settle_seconds,
+            };
+            seconds.observe(took.as_secs_f64());
+        }
+    }
+}
+
+fn class(class: Class) -> &'static str {
+    match class {
+        Class::Intake => "intake",
+        Class::Settle => "settle",
     }
 }
 
@@ -263,5 +326,29 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("{route=\"none\",method=\"other\",status=\"404\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn the_store_shows_its_commits_its_dead_letters_and_the_age_of_its_queues() {
+        let metrics = Metrics::new(None);
+        metrics.commit(Class::Intake, Duration::from_millis(3), CommitEnd::Durable);
+        metrics.commit(Class::Settle, Duration::from_millis(3), CommitEnd::Full);
+        let store = StoreFigures {
+            waiting_for_space: 2,
+            dead_letters: vec![("hook".to_owned(), 4)],
+            queue_ages: vec![("mail".parse().unwrap(), Duration::from_millis(1_500))],
+        };
+        let text = metrics.encode(&[], &store);
+        for line in [
+            "store_commits_total{class=\"intake\",end=\"durable\"} 1",
+            "store_commits_total{class=\"settle\",end=\"full\"} 1",
+            "store_commit_duration_seconds_count{class=\"intake\"} 1",
+            "store_commit_duration_seconds_count{class=\"settle\"} 0",
+            "store_waiting_for_space 2",
+            "dead_letters{channel=\"hook\"} 4",
+            "queue_age_seconds{channel=\"mail\"} 1.5",
+        ] {
+            assert!(text.contains(&format!("fanfare_{line}")), "{line}: {text}");
+        }
     }
 }

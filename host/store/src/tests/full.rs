@@ -27,12 +27,12 @@ async fn a_settle_that_finds_no_room_is_durable_once_there_is_some() {
     let early = tokio::time::timeout(crate::flight::PAUSE_MAX, &mut ticket.durable).await;
     assert!(early.is_err(), "it is not durable, and says so to nobody");
     assert_eq!(bench.store.refusal(), no_room(), "readiness tells of it");
-    assert_eq!(bench.store.figures().waiting_for_space, 1);
+    assert_eq!(bench.store.figures(&[]).await.unwrap().waiting_for_space, 1);
     assert!(item.cell.due_entries().is_empty(), "nothing of it may be sent again meanwhile");
     bench.settle(&other.cell, 0, &outcome(true, false)).await.unwrap();
     assert_eq!(ticket.durable.await, Ok(()));
     assert_eq!(bench.store.refusal(), None, "it goes on by itself");
-    assert_eq!(bench.store.figures().waiting_for_space, 0);
+    assert_eq!(bench.store.figures(&[]).await.unwrap().waiting_for_space, 0);
     drop((item, other));
     bench.reopen().await;
     assert!(bench.store.cell(id).await.unwrap().unwrap().due_entries().is_empty());

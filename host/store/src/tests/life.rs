@@ -9,7 +9,7 @@ use fanfare_model::time::Timestamp;
 use proptest::prelude::*;
 
 use super::{Bench, outcome, settle};
-use crate::{Changed, ListFilter};
+use crate::{Changed, DeadLetterFilter, ListFilter};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -143,6 +143,9 @@ proptest! {
                 assert_eq!(bench.indexed().await, bench.expected().await);
             }
             bench.quiet().await;
+            let letters = bench.store.dead_letters(&DeadLetterFilter::default(), None, 10_000).await.unwrap().items.len();
+            let counted = bench.store.figures(&[]).await.unwrap().dead_letters;
+            assert_eq!(counted.iter().map(|(_, count)| usize::try_from(*count).unwrap()).sum::<usize>(), letters);
             for state in bench.store.list(&ListFilter::default(), None, 10_000).await.unwrap().items {
                 let cell = bench.store.cell(state.id).await.unwrap().unwrap();
                 assert_eq!(cell.read(Clone::clone), state, "memory and disk say the same");
