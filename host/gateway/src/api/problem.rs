@@ -1,4 +1,4 @@
-//! Every refusal of the HTTP surface as problem details (RFC 9457), under a stable code of [`super::codes`].
+//! Every refusal of the HTTP surface as problem details (RFC 9457), under a stable code of `api::codes`.
 //!
 //! A sentence in `detail` says what to change. Bounded: a detail quotes at most [`DETAIL_BYTES_MAX`] bytes. Refuses
 //! nothing itself.
