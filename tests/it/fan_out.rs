@@ -76,6 +76,6 @@ fn more_than_a_thousand_deliveries_are_made_in_parts_and_survive_a_kill_in_betwe
     }
     assert_eq!(delivered(&gateway, &id).len(), 2 * USERS);
     let (_, trace) = call(gateway.address, "GET", &format!("/api/v1/notifications/{id}/trace"), "").unwrap();
-    let said = trace["events"].as_array().unwrap();
+    let said = trace["items"].as_array().unwrap();
     assert!(said.iter().any(|event| event["detail"] == "1000 of 1800 targets so far"), "the trace says so");
 }

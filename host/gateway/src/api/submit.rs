@@ -49,8 +49,9 @@ async fn submit_one(api: &Api, request: Request) -> Result<Response, Problem> {
         let kept = kept_answer(api, &parts.headers, who.key.as_deref(), &read.bytes).await?;
         return kept.ok_or_else(|| refusal.into());
     }
-    let now = api.now();
-    let make: Make = Arc::new(move |states: &[&NotificationState]| answer_one(states, now));
+    // Of the moment at which it is made: what intake put off in between is routing by then, and not scheduled.
+    let clock = Arc::clone(api);
+    let make: Make = Arc::new(move |states: &[&NotificationState]| answer_one(states, clock.now()));
     let wait = headers::wait(&parts.headers, api.server.wait_max);
     submit(api, &parts.headers, who.key, vec![draft], read, make, wait).await
 }
