@@ -23,8 +23,11 @@ const WRITERS: usize = 4;
 /// How many of its own records a writer leaves behind it.
 const KEPT: u64 = 12;
 
-/// Operations before the cut, at the most: some cuts come while the store is still being opened.
+/// Operations between the opening and the cut, at the most.
 const OPERATIONS_MAX: u64 = 90;
+
+/// One cut in so many comes while the store is still being opened.
+const CUTS_WHILE_OPENING: u64 = 4;
 
 /// A number from the environment, for runs that are longer than those of every day.
 pub(super) fn asked(name: &str, usual: u64) -> u64 {
@@ -71,6 +74,8 @@ struct Bench {
     flushed: tempfile::TempDir,
     disk: TestDisk,
     writers: Vec<Arc<Writer>>,
+    /// Operations that the last opening took.
+    opening: u64,
     rng: StdRng,
 }
 
@@ -81,6 +86,7 @@ impl Bench {
             flushed: tempfile::tempdir().unwrap(),
             disk: TestDisk::default(),
             writers: (0..WRITERS).map(|_| Arc::default()).collect(),
+            opening: 0,
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -92,7 +98,12 @@ impl Bench {
 
     /// Opens, works until the power fails, and puts the disk in the state that it then has.
     fn round(&mut self, runtime: &tokio::runtime::Runtime) {
-        self.disk.plan(Plan::CutAfter(self.rng.random_range(0..OPERATIONS_MAX)));
+        let cut = if self.rng.random_range(0..CUTS_WHILE_OPENING) == 0 {
+            self.rng.random_range(0..=self.opening)
+        } else {
+            self.opening + self.rng.random_range(0..OPERATIONS_MAX)
+        };
+        self.disk.plan(Plan::CutAfter(cut));
         match EmbeddedEngine::open(self.options()) {
             Ok(engine) => runtime.block_on(self.work(Arc::new(engine))),
             Err(error) => assert!(matches!(error, OpenError::Io { .. }), "{error}"),
@@ -152,8 +163,9 @@ impl Bench {
     }
 
     /// What is there when the power is back.
-    async fn look(&self) {
+    async fn look(&mut self) {
         let engine = EmbeddedEngine::open(self.options()).unwrap();
+        self.opening = self.disk.trail().len() as u64;
         let found = Mutex::new(BTreeMap::new());
         let mut sum = 0;
         for (place, writer) in self.writers.iter().enumerate() {
