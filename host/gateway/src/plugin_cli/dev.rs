@@ -16,9 +16,8 @@ use serde_json::{Value, json};
 use super::build::{self, Plugin};
 use super::conform;
 use super::failure::Failure;
-use super::help;
 use super::rig::Given;
-use crate::client::{Client, ClientError, Finding, Options, Screen};
+use crate::client::{Client, ClientError, Finding, Options, Screen, help};
 
 /// Between two looks at the folder.
 const LOOK: Duration = Duration::from_millis(300);
@@ -34,8 +33,7 @@ const ACTIVATION: Duration = Duration::from_secs(60);
        fanfare plugin dev ./pager --channel ops   into another channel\n  \
        fanfare plugin dev ./pager --once          one round, for scripts\n\n\
      The channel has to be configured at the gateway; its settings, secrets and grants stay as they are there. A router\n\
-     is built and tested; a gateway that was started with --watch takes it from the file.\n\
-     The gateway is at FANFARE_URL, else at http://127.0.0.1:8080; the API key is in FANFARE_KEY."
+     is built and tested, and not swapped in: gateways activate channels alone. With --once a round that fails is bad news."
 ))]
 pub(crate) struct Arguments {
     /// The folder of the project.
@@ -150,7 +148,7 @@ async fn swap(arguments: &Arguments, client: &Client, plugin: &Plugin) -> Result
     let (name, path) = (&plugin.name, plugin.path.display());
     if plugin.kind == Kind::Router {
         let told = json!({ "plugin": name, "path": path.to_string(), "digest": plugin.digest.to_string(), "swapped": false });
-        let text = format!("{name} is built and tested; a router is taken from its file: {path}\n");
+        let text = format!("{name} is built and tested, and not swapped in, since it is a router: {path}\n");
         return Ok((told, text));
     }
     let bytes = std::fs::read(&plugin.path).map_err(|error| Failure::file(&plugin.path, &error))?;
