@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use fanfare_model::clock::{Clock, SystemClock};
 use fanfare_runtime::{Compiler, Concurrency, Limits, Runtime, RuntimeOptions};
-use fanfare_store::Store;
 use fanfare_store::embedded::{EmbeddedEngine, EmbeddedOptions};
 use fanfare_store::memory::MemoryEngine;
+use fanfare_store::{Retention, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ use crate::telemetry::Metrics;
 /// Claims whose time is over are swept this often, a bounded number at a time.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_STEPS: usize = 1_000;
+/// While there is much to sweep, others get at the disk between two steps.
+const SWEEP_PAUSE: Duration = Duration::from_millis(200);
 
 /// A plugin that takes longer to compile is refused.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -151,7 +153,8 @@ impl Gateway {
         ));
         let running = dispatch.clone();
         let running = tokio::spawn(async move { running.run().await });
-        let sweeping = tokio::spawn(sweep(store, stopping.clone()));
+        let retention = Retention { bodies: config.store.keep_bodies, history: config.store.keep_history };
+        let sweeping = tokio::spawn(sweep(store, retention, stopping.clone()));
         let controlling = tokio::spawn(control::run(engine, config.store.path.clone(), stopping.clone()));
         Ok(Self {
             address,
@@ -259,6 +262,7 @@ async fn open_store(
 ) -> Result<(Store, Arc<EmbeddedEngine>), StartError> {
     let mut options = EmbeddedOptions::new(&config.store.path);
     options.progress = Arc::new(Telling::for_service());
+    options.reclaim_share_percent = config.store.reclaim_percent;
     let opened = tokio::task::spawn_blocking(move || EmbeddedEngine::open(options)).await;
     let engine = match opened {
         Ok(opened) => Arc::new(opened?),
@@ -301,14 +305,25 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     Ok((listener, address))
 }
 
-async fn sweep(store: Store, stopping: CancellationToken) {
+async fn sweep(store: Store, retention: Retention, stopping: CancellationToken) {
+    let mut pause = SWEEP_EVERY;
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
-        if let Err(error) = store.sweep_claims(SWEEP_STEPS).await {
+        if pause == SWEEP_EVERY
+            && let Err(error) = store.sweep_claims(SWEEP_STEPS).await
+        {
             tracing::warn!(error = %error, "old claims could not be swept");
         }
+        pause = match store.sweep_ended(retention, SWEEP_STEPS).await {
+            Ok(swept) if swept.bodies + swept.histories > 0 && swept.more => SWEEP_PAUSE,
+            Ok(_) => SWEEP_EVERY,
+            Err(error) => {
+                tracing::warn!(error = %error, "what is over could not be swept");
+                SWEEP_EVERY
+            }
+        };
     }
 }

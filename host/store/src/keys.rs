@@ -96,6 +96,26 @@ pub(crate) fn chunks(id: NotificationId) -> Range<Key> {
     state(id, 0)..after(state(id, u16::MAX))
 }
 
+/// The smallest key that a body or a state of a notification can have that was accepted at `at` or later.
+pub(crate) fn floor(shard: Shard, kind: Kind, at: Timestamp) -> Key {
+    let mut key = prefix(shard, kind, 16);
+    key.extend(NotificationId::floor_of(at).to_bytes());
+    key
+}
+
+/// The notification of a body or state key.
+pub(crate) fn parse_id(key: &[u8]) -> Option<NotificationId> {
+    Some(NotificationId::from_bytes(*key.get(3..)?.first_chunk()?))
+}
+
+/// Behind the body, or all chunks of the state, of a notification.
+pub(crate) fn behind(kind: Kind, id: NotificationId) -> Key {
+    match kind {
+        Kind::Body => after(body(id)),
+        _ => chunks(id).end,
+    }
+}
+
 /// The notification and the chunk of a state key.
 pub(crate) fn parse_state(key: &[u8]) -> Option<(NotificationId, u16)> {
     let rest = key.get(3..)?;

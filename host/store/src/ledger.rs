@@ -5,7 +5,7 @@
 //! (`flight`); should the commit of a change fail for good, memory and disk differ, so the ledger refuses whatever
 //! comes later, changes and intake alike, until a restart reads the disk again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -40,6 +40,11 @@ pub(crate) struct Ledger {
     short_of: Mutex<Option<CommitError>>,
     clock: Arc<dyn Clock>,
     observer: OnceLock<Arc<dyn Observer>>,
+}
+
+/// Which of the doors a notification's load queues at.
+fn door_of(id: &NotificationId) -> usize {
+    usize::from(id.to_bytes()[15]) % LOADING_DOORS
 }
 
 impl Ledger {
@@ -77,15 +82,31 @@ impl Ledger {
         if let Some(cell) = self.open(id) {
             return Ok(Some(cell));
         }
-        let bytes = id.to_bytes();
-        let door = usize::from(bytes[15]) % LOADING_DOORS;
-        let Some(door) = self.loading.get(door) else { return Ok(None) };
+        let Some(door) = self.loading.get(door_of(&id)) else { return Ok(None) };
         let _held = door.lock().await;
         // Whoever was here before may have loaded it.
         if let Some(cell) = self.open(id) {
             return Ok(Some(cell));
         }
         Ok(self.read(id).await?.map(|state| self.insert(state)))
+    }
+
+    /// While the answer is held, none of these can be put into memory; those that are there already stay.
+    pub(crate) async fn shut(&self, ids: &[NotificationId]) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+        let doors: BTreeSet<usize> = ids.iter().map(door_of).collect();
+        let mut held = Vec::with_capacity(doors.len());
+        // In their order, so that two who do this can't wait for each other.
+        for door in doors {
+            if let Some(door) = self.loading.get(door) {
+                held.push(door.lock().await);
+            }
+        }
+        held
+    }
+
+    /// Whether somebody works on it.
+    pub(crate) fn is_open(&self, id: NotificationId) -> bool {
+        self.open(id).is_some()
     }
 
     /// The state on disk.

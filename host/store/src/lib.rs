@@ -23,6 +23,7 @@ pub mod memory;
 mod observe;
 pub mod plugins;
 mod records;
+mod retention;
 mod store;
 mod writes;
 
@@ -35,6 +36,7 @@ pub use flight::Durable;
 pub use history::{DeadLetter, DeadLetterFilter, EXAMINED_MAX, ListFilter, Listing};
 pub use keys::DueEntry;
 pub use observe::{CommitEnd, Observer, StoreFigures};
+pub use retention::{Retention, SweepError, Swept};
 pub use store::Store;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::observe;
 use crate::plugins::Plugins;
 use crate::records;
+use crate::retention::{self, Places, Retention, SweepError, Swept};
 
 /// More lanes than anyone configures; what bounds a scan for them.
 const LANES_MAX: usize = 100_000;
@@ -48,6 +49,8 @@ struct Shared {
     plugins: Plugins,
     /// Where the sweep of claims goes on.
     swept_to: Mutex<Option<Key>>,
+    /// Where those of bodies and history go on; held during a step, so that there is one at a time.
+    retained: tokio::sync::Mutex<Places>,
 }
 
 impl Store {
@@ -67,6 +70,7 @@ impl Store {
             ids: IdGenerator::after(newest),
             in_flight: InFlight::default(),
             swept_to: Mutex::default(),
+            retained: tokio::sync::Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -240,6 +244,17 @@ impl Store {
             left -= limit;
         }
         Ok(swept)
+    }
+
+    /// Deletes what ended longer ago than `retention` says; looks at up to `steps_max` notifications for their
+    /// bodies and as many for their history, going on where it stopped.
+    ///
+    /// # Errors
+    /// When the engine can't be read or written; what was deleted before stays deleted.
+    pub async fn sweep_ended(&self, retention: Retention, steps_max: usize) -> Result<Swept, SweepError> {
+        let mut places = self.shared.retained.lock().await;
+        let now = self.shared.clock.now();
+        retention::step(&self.shared.ledger, &mut places, retention, now, steps_max).await
     }
 
     /// Answers how many claims it looked at, and how many of them it deleted.

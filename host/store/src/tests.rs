@@ -9,6 +9,7 @@ mod gate;
 mod life;
 mod lists;
 mod observed;
+mod retention;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ const MIB: u64 = 1 << 20;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// `[server]`: where it listens and what one client may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,12 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// How long an idempotency key gives its first answer again.
     pub idempotency_window: Duration,
+    /// How long what was submitted is kept after its end.
+    pub keep_bodies: Duration,
+    /// How long everything else about it is; at least as long.
+    pub keep_history: Duration,
+    /// The share of the time, in percent, that giving disk space back may take.
+    pub reclaim_percent: u32,
 }
 
 /// `[log]`: what is written to standard error, and how.
@@ -147,12 +154,31 @@ pub(super) fn store(section: Option<Section<'_>>, folder: &Path) -> StoreConfig 
     let mut config = StoreConfig {
         path: folder.join("fanfare-data"),
         idempotency_window: Duration::from_secs(24 * 3_600),
+        keep_bodies: 7 * DAY,
+        keep_history: 30 * DAY,
+        reclaim_percent: 25,
     };
     if let Some(mut section) = section {
         let path = section.take("path").and_then(|entry| entry.word().map(|text| folder.join(text)));
         set(&mut config.path, path);
         let window = duration(&mut section, "idempotency_window", SECOND, 30 * 24 * HOUR);
         set(&mut config.idempotency_window, window);
+        set(&mut config.keep_bodies, duration(&mut section, "keep_bodies", SECOND, 3_650 * DAY));
+        let history = section.take("keep_history");
+        set(
+            &mut config.keep_history,
+            history.as_ref().and_then(|entry| entry.duration(SECOND..=3_650 * DAY)),
+        );
+        if config.keep_history < config.keep_bodies {
+            let remedy = "make `keep_history` at least as long as `keep_bodies`";
+            let text = "bodies would be kept longer than the history that they belong to".to_owned();
+            match &history {
+                Some(entry) => entry.wrong(text, remedy),
+                None => config.keep_history = config.keep_bodies,
+            }
+        }
+        let percent = count(&mut section, "reclaim_percent", 100).and_then(|n| u32::try_from(n).ok());
+        set(&mut config.reclaim_percent, percent);
         section.finish();
     }
     config

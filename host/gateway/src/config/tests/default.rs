@@ -43,6 +43,9 @@ fn the_commented_keys_carry_the_default_values() {
     let (default, everything) = (Config::read(None, DEFAULT_TOML, &Variables::new()).unwrap(), everything());
     assert_eq!(everything.server, default.server);
     assert_eq!(everything.store.idempotency_window, default.store.idempotency_window);
+    assert_eq!(everything.store.keep_bodies, default.store.keep_bodies);
+    assert_eq!(everything.store.keep_history, default.store.keep_history);
+    assert_eq!(everything.store.reclaim_percent, default.store.reclaim_percent);
     assert_eq!(everything.log, default.log);
     assert_eq!(everything.runtime.instances, default.runtime.instances);
     let hook = &everything.channels["ops-hook"];
