@@ -13,7 +13,6 @@ use super::overlay::{Seen, State};
 use super::queue::{Lookups, Submission, Work};
 use super::readers::scan;
 use super::shared::Shared;
-use super::space::Space;
 use super::{EmbeddedOptions, OpenError, Recovery};
 use crate::engine::{
     Ceilings, Change, Class, CommitError, Direction, Durability, Engine, Key, Page, Pending, Precondition,
@@ -36,7 +35,6 @@ const CEILINGS: Ceilings = Ceilings::common(Durability::Disk);
 pub struct EmbeddedEngine {
     pub(crate) parts: Arc<Parts>,
     path: PathBuf,
-    space: Space,
     recovery: Recovery,
 }
 
@@ -58,12 +56,10 @@ impl EmbeddedEngine {
     #[allow(clippy::needless_pass_by_value, reason = "options are made for one engine")]
     pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
         let Opened { shared, queue, indexer, readers, reclaim, threads, recovery } = open(&options)?;
-        let space = Space::new(options.files.clone(), options.path.clone(), options.reserve_bytes);
         let threads = Mutex::new(Some(threads));
         Ok(Self {
             parts: Arc::new(Parts { shared, queue, indexer, readers, reclaim, threads }),
             path: options.path,
-            space,
             recovery,
         })
     }
@@ -188,9 +184,7 @@ impl Engine for EmbeddedEngine {
         if let Some(error) = self.parts.shared.health.failure() {
             return all_fail(count, &error);
         }
-        if class == Class::Intake
-            && let Some(error) = self.space.refusal()
-        {
+        if let Some(error) = self.parts.shared.space.refusal(class) {
             return all_fail(count, &error);
         }
         let sizes = transactions.iter().map(|t| t.bytes() + OVERHEAD_BYTES * (1 + t.changes.len()));
@@ -223,7 +217,8 @@ impl Engine for EmbeddedEngine {
     }
 
     fn refusal(&self) -> Option<CommitError> {
-        self.parts.shared.health.failure().or_else(|| self.space.refusal())
+        let shared = &self.parts.shared;
+        shared.health.failure().or_else(|| shared.space.refusal(Class::Intake))
     }
 
     fn close(&self) -> Pending<Result<(), CommitError>> {

@@ -3,6 +3,9 @@
 //! It is the index's only writer. The journal has made everything durable already, so there is no hurry; what
 //! bounds the delay is memory, and the time that a replay would take. When it falls behind by
 //! [`FLUSHES_BEHIND_MAX`] flushes, the committer waits.
+//!
+//! It writes nothing while the disk is too full for it. Then the committer does not wait: the overlay grows by no more
+//! than what still fits into the journal.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +14,9 @@ use super::index::IndexError;
 use super::shared::{Health, Shared};
 
 const FLUSHES_BEHIND_MAX: u64 = 4;
+
+/// It looks this often whether there is room again.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Backlog {
@@ -22,6 +28,8 @@ struct Backlog {
     /// Flushes that have begun, and that have ended.
     begun: u64,
     ended: u64,
+    /// The disk is too full to write the index.
+    starved: bool,
     closing: bool,
     /// It runs no more.
     over: bool,
@@ -61,6 +69,7 @@ impl Indexer {
     pub(crate) fn wait_while_behind(&self, health: &Health) {
         let mut backlog = self.lock();
         while backlog.bytes > self.flush_bytes.saturating_mul(FLUSHES_BEHIND_MAX)
+            && !backlog.starved
             && health.failure().is_none()
         {
             backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +82,7 @@ impl Indexer {
         let wanted = backlog.begun + 1;
         backlog.asked = true;
         self.changed.notify_all();
-        while backlog.ended < wanted && !backlog.over {
+        while backlog.ended < wanted && !backlog.over && !backlog.starved {
             backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
         }
         backlog.ended >= wanted
@@ -89,12 +98,21 @@ impl Indexer {
     pub(crate) fn run(&self, shared: &Arc<Shared>) {
         loop {
             let closing = self.wait_until_due();
-            let flushed = flush(shared);
+            let fits = shared.space.index_fits(shared.overlay.keys());
+            if !fits && !closing {
+                self.wait_for_room();
+                continue;
+            }
+            // What is not written now, the next start finds in the journal.
+            let flushed = if fits { flush(shared) } else { Ok(()) };
             if let Err(error) = &flushed {
                 shared.health.index_failed(error);
             }
             let mut backlog = self.lock();
             backlog.ended = backlog.begun;
+            if std::mem::take(&mut backlog.starved) {
+                tracing::info!("index is written again: disk has room");
+            }
             backlog.over = closing || flushed.is_err();
             // The committer may wait too, for a flush that will not come.
             self.changed.notify_all();
@@ -102,6 +120,18 @@ impl Indexer {
                 return;
             }
         }
+    }
+
+    fn wait_for_room(&self) {
+        let mut backlog = self.lock();
+        if !backlog.starved {
+            tracing::warn!("index not written: the disk is too full");
+        }
+        backlog.starved = true;
+        backlog.asked = true;
+        self.changed.notify_all();
+        let wait = self.changed.wait_timeout_while(backlog, LOOK_FOR_ROOM_EVERY, |backlog| !backlog.closing);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Answers whether this flush is the last one.

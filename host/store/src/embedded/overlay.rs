@@ -167,6 +167,11 @@ impl Overlay {
         self.read().covered
     }
 
+    /// Keys that the next flush writes.
+    pub(crate) fn keys(&self) -> usize {
+        self.read().active.len()
+    }
+
     /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new.
     pub(crate) fn freeze(&self) -> Option<Frozen> {
         let mut maps = self.write();

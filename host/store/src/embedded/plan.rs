@@ -2,8 +2,9 @@
 //!
 //! The journal may be so much longer than what is needed of it: half as much again while work comes in, a quarter
 //! while it is quiet, and a little more in both. So a store that was drained ends below twice what it keeps, and one
-//! that is busy does not copy its records again and again. What is reclaimed first is what costs least: the
-//! segment of which the smallest part is needed.
+//! that is busy does not copy its records again and again. While the disk is short of room, everything is taken
+//! that gains something. What is reclaimed first is what costs least: the segment of which the smallest part is
+//! needed.
 //!
 //! Deletions are needed as long as a segment remains that is older than they are. Where they weigh more than a
 //! quarter of the values, the oldest segment is reclaimed whatever it holds, so that they can go.
@@ -13,6 +14,18 @@ const SLACK_BYTES: u64 = 1 << 20;
 
 /// A segment that is needed to a greater part is not copied.
 const NEEDED_PERCENT_MAX: u64 = 80;
+const NEEDED_PERCENT_MAX_SHORT: u64 = 95;
+
+/// What else goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Work comes in.
+    Busy,
+    /// Nothing was written lately.
+    Quiet,
+    /// The disk is short of room.
+    Short,
+}
 
 /// A segment, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +52,22 @@ pub(crate) enum Plan {
 }
 
 /// Decides about `segments`, the newest last; `segment_bytes` bounds what one pass copies.
-pub(crate) fn plan(segments: &[Segment], segment_bytes: u64, is_quiet: bool) -> Plan {
+pub(crate) fn plan(segments: &[Segment], segment_bytes: u64, load: Load) -> Plan {
     let Some((newest, sealed)) = segments.split_last() else { return Plan::Nothing };
     let slack = SLACK_BYTES.min(segment_bytes);
     let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let needed: u64 = segments.iter().map(|segment| segment.needed(segments)).sum();
-    let owed = if is_quiet { needed + needed / 4 } else { needed + needed / 2 };
+    let owed = match load {
+        Load::Busy => needed + needed / 2,
+        Load::Quiet => needed + needed / 4,
+        Load::Short => needed,
+    };
     if total > owed + slack {
-        let victims = cheapest(segments, sealed, total - owed, segment_bytes);
+        let victims = cheapest(segments, sealed, total - owed, segment_bytes, load);
         if !victims.is_empty() {
             return Plan::Reclaim(victims);
         }
-        if is_quiet && newest.is_worth_it(segments) && newest.bytes > slack {
+        if load != Load::Busy && newest.is_worth_it(segments, load) && newest.bytes > slack {
             return Plan::Seal;
         }
     }
@@ -62,9 +79,15 @@ pub(crate) fn plan(segments: &[Segment], segment_bytes: u64, is_quiet: bool) -> 
 }
 
 /// The segments that cost least, until so much is gained or so much is copied.
-fn cheapest(segments: &[Segment], sealed: &[Segment], gain: u64, copy_bytes_max: u64) -> Vec<u64> {
+fn cheapest(
+    segments: &[Segment],
+    sealed: &[Segment],
+    gain: u64,
+    copy_bytes_max: u64,
+    load: Load,
+) -> Vec<u64> {
     let mut candidates: Vec<&Segment> =
-        sealed.iter().filter(|segment| segment.is_worth_it(segments)).collect();
+        sealed.iter().filter(|segment| segment.is_worth_it(segments, load)).collect();
     candidates.sort_by_key(|segment| segment.needed(segments) * 1_000 / segment.bytes.max(1));
     let (mut victims, mut gained, mut copied) = (Vec::new(), 0, 0);
     for segment in candidates {
@@ -90,8 +113,9 @@ impl Segment {
         (self.live + tombs).min(self.bytes)
     }
 
-    fn is_worth_it(&self, all: &[Segment]) -> bool {
-        self.needed(all) * 100 <= self.bytes * NEEDED_PERCENT_MAX
+    fn is_worth_it(&self, all: &[Segment], load: Load) -> bool {
+        let percent_max = if load == Load::Short { NEEDED_PERCENT_MAX_SHORT } else { NEEDED_PERCENT_MAX };
+        self.needed(all) * 100 <= self.bytes * percent_max
     }
 }
 
@@ -113,52 +137,62 @@ mod tests {
         }
     }
 
-    fn decide(segments: &[Segment], is_quiet: bool) -> Plan {
-        plan(segments, 64 * MIB, is_quiet)
+    fn decide(segments: &[Segment], load: Load) -> Plan {
+        plan(segments, 64 * MIB, load)
     }
 
     #[test]
     fn what_is_needed_is_left_alone() {
-        assert_eq!(decide(&[], true), Plan::Nothing);
-        assert_eq!(decide(&[segment(1, 60, 0), segment(2, 60, 0), segment(3, 10, 0)], false), Plan::Nothing);
-        assert_eq!(decide(&[segment(1, 55, 0), segment(2, 55, 0)], true), Plan::Nothing);
+        assert_eq!(decide(&[], Load::Quiet), Plan::Nothing);
+        assert_eq!(
+            decide(&[segment(1, 60, 0), segment(2, 60, 0), segment(3, 10, 0)], Load::Busy),
+            Plan::Nothing
+        );
+        assert_eq!(decide(&[segment(1, 55, 0), segment(2, 55, 0)], Load::Quiet), Plan::Nothing);
     }
 
     #[test]
     fn what_is_dead_goes_at_once_and_the_cheapest_first() {
         let dead = [segment(1, 0, 0), segment(2, 0, 0), segment(3, 60, 0)];
-        assert_eq!(decide(&dead, false), Plan::Reclaim(vec![1, 2]));
+        assert_eq!(decide(&dead, Load::Busy), Plan::Reclaim(vec![1, 2]));
         let mixed = [segment(1, 50, 0), segment(2, 4, 0), segment(3, 30, 0), segment(4, 40, 0)];
-        assert_eq!(decide(&mixed, false), Plan::Reclaim(vec![2, 3]));
+        assert_eq!(decide(&mixed, Load::Busy), Plan::Reclaim(vec![2, 3]));
+    }
+
+    #[test]
+    fn a_disk_that_is_short_of_room_gets_what_little_there_is() {
+        let nearly = [segment(1, 58, 0), segment(2, 63, 0), segment(3, 60, 0)];
+        assert_eq!(decide(&nearly, Load::Quiet), Plan::Nothing);
+        assert_eq!(decide(&nearly, Load::Short), Plan::Reclaim(vec![1]));
     }
 
     #[test]
     fn one_pass_copies_about_one_segment() {
         let halves: Vec<_> = (1..=10).map(|number| segment(number, 30, 0)).collect();
-        assert_eq!(decide(&halves, false), Plan::Reclaim(vec![1, 2]));
+        assert_eq!(decide(&halves, Load::Busy), Plan::Reclaim(vec![1, 2]));
     }
 
     #[test]
     fn the_newest_is_sealed_only_when_it_is_quiet() {
         let dead = [Segment { bytes: 40 * MIB, ..segment(1, 5, 0) }];
-        assert_eq!(decide(&dead, false), Plan::Nothing);
-        assert_eq!(decide(&dead, true), Plan::Seal);
+        assert_eq!(decide(&dead, Load::Busy), Plan::Nothing);
+        assert_eq!(decide(&dead, Load::Quiet), Plan::Seal);
         let small = [Segment { bytes: MIB, ..segment(1, 0, 0) }];
-        assert_eq!(decide(&small, true), Plan::Nothing);
+        assert_eq!(decide(&small, Load::Quiet), Plan::Nothing);
     }
 
     #[test]
     fn deletions_count_as_needed_only_while_an_older_segment_remains() {
         assert_eq!(
-            decide(&[segment(1, 60, 0), segment(2, 0, 60), segment(3, 60, 0)], true),
+            decide(&[segment(1, 60, 0), segment(2, 0, 60), segment(3, 60, 0)], Load::Quiet),
             Plan::Reclaim(vec![1])
         );
-        assert_eq!(decide(&[segment(1, 0, 60), segment(2, 60, 0)], true), Plan::Reclaim(vec![1]));
+        assert_eq!(decide(&[segment(1, 0, 60), segment(2, 60, 0)], Load::Quiet), Plan::Reclaim(vec![1]));
     }
 
     #[test]
     fn heavy_deletions_move_the_oldest_segment_so_that_they_can_go() {
         let held = [segment(1, 60, 0), segment(2, 30, 30), segment(3, 30, 30)];
-        assert_eq!(decide(&held, false), Plan::Reclaim(vec![1]));
+        assert_eq!(decide(&held, Load::Busy), Plan::Reclaim(vec![1]));
     }
 }

@@ -10,8 +10,9 @@
 //! when the index is built again.
 //!
 //! Bounds: copies are written in batches of [`BATCH_BYTES`]; a pass copies about one segment; after each batch it
-//! rests, so that it takes no more than its share of the time (`reclaim_share_percent`). It reads one frame at a
-//! time. It gives up, and tries again later, when the disk is full or a victim can't be read.
+//! rests, so that it takes no more than its share of the time (`reclaim_share_percent`); it does not while the disk is
+//! short of room. It reads one frame at a time. It gives up, and tries again later, when the disk is full or a
+//! victim can't be read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use tokio::sync::oneshot;
 use super::format::{Payload, decode_payload};
 use super::indexer::Indexer;
 use super::overlay::{Seen, State, record_bytes};
-use super::plan::{self, Plan, Segment};
+use super::plan::{self, Load, Plan, Segment};
 use super::queue::{Copied, Lookups, Queue, Submission, Work};
 use super::segment::SegmentReader;
 use super::shared::Shared;
@@ -39,7 +40,7 @@ const BATCH_RECORDS: usize = 4_096;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// After a pass that failed or gained nothing.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(60);
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// Reclaim's own thread works on these.
 #[derive(Debug)]
@@ -117,23 +118,33 @@ impl Reclaim {
         let mut rest = LOOK_EVERY;
         while self.rests(rest) && self.shared.health.failure().is_none() {
             let end = self.shared.overlay.end();
-            let is_quiet = seen.replace(end) == Some(end);
-            rest = match self.pass(is_quiet) {
+            let was_quiet = seen.replace(end) == Some(end);
+            rest = match self.pass(self.load(was_quiet)) {
                 Ok(Pass::Idle) => LOOK_EVERY,
-                // What it wrote itself does not make the store busy.
-                Ok(Pass::Sealed | Pass::Gained { .. }) if is_quiet => {
-                    seen = Some(self.shared.overlay.end());
+                Ok(Pass::Gained { dropped, copied }) if copied >= dropped => REST_AFTER_FAILURE,
+                Ok(Pass::Sealed | Pass::Gained { .. }) => {
+                    // What it wrote itself does not make the store busy.
+                    if was_quiet {
+                        seen = Some(self.shared.overlay.end());
+                    }
                     Duration::ZERO
                 }
-                Ok(Pass::Sealed) => Duration::ZERO,
-                Ok(Pass::Gained { dropped, copied }) if copied < dropped => Duration::ZERO,
-                Ok(Pass::Gained { .. }) => REST_AFTER_FAILURE,
                 Err(Stopped::Closing) => return,
                 Err(error) => {
-                    tracing::warn!(error = %error, "reclaim stopped; it is tried again in a minute");
+                    tracing::warn!(error = %error, "reclaim stopped; it is tried again soon");
                     REST_AFTER_FAILURE
                 }
             };
+        }
+    }
+
+    fn load(&self, was_quiet: bool) -> Load {
+        if self.shared.space.is_short() {
+            Load::Short
+        } else if was_quiet {
+            Load::Quiet
+        } else {
+            Load::Busy
         }
     }
 
@@ -156,15 +167,16 @@ impl Reclaim {
     /// Rests in proportion to what was worked, so that the share is kept.
     fn yields(&self, worked: Duration) -> Result<(), Stopped> {
         // Where the thread is off, a caller of `pass` is in no one's way.
-        let rest = if self.is_off { 0 } else { 100 - self.share_percent };
+        let is_urgent = self.is_off || self.shared.space.is_short();
+        let rest = if is_urgent { 0 } else { 100 - self.share_percent };
         let rest = worked * rest / self.share_percent;
         if self.rests(rest) { Ok(()) } else { Err(Stopped::Closing) }
     }
 
     /// Reclaims once, if there is something to gain.
-    pub(crate) fn pass(&self, is_quiet: bool) -> Result<Pass, Stopped> {
+    pub(crate) fn pass(&self, load: Load) -> Result<Pass, Stopped> {
         let segments = self.segments()?;
-        let victims = match plan::plan(&segments, self.segment_bytes, is_quiet) {
+        let victims = match plan::plan(&segments, self.segment_bytes, load) {
             Plan::Nothing => return Ok(Pass::Idle),
             Plan::Seal => {
                 self.submit(Work::Rotate, 0, None)?;

@@ -10,6 +10,7 @@ use super::files::{Files, Mode};
 use super::index::{Index, IndexError, Indexed, Stored};
 use super::journal::{Segments, Unread};
 use super::overlay::{Overlay, Seen, State};
+use super::space::Space;
 use crate::engine::{CommitError, Key, ReadError, Record, Version};
 
 /// An error of the file system, with the place where it happened.
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) segments: Arc<Segments>,
     pub(crate) health: Health,
+    pub(crate) space: Space,
 }
 
 /// Whether the engine can still write. It fails once, and for good.

@@ -8,6 +8,7 @@ mod golden;
 mod power;
 mod reclaim;
 pub(crate) mod recovery;
+mod small;
 mod shutdown;
 
 use std::fs;

@@ -14,6 +14,7 @@ use crate::engine::{Change, Class, CommitError, Engine, Precondition, Transactio
 #[derive(Debug, Default)]
 struct Switches {
     fail_sync: AtomicBool,
+    fail_sync_once: AtomicBool,
     fail_write: AtomicBool,
     free: AtomicU64,
 }
@@ -66,7 +67,7 @@ impl File for FaultyFile {
         self.0.write_all_at(bytes, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        if self.1.fail_sync.load(Ordering::SeqCst) {
+        if self.1.fail_sync.load(Ordering::SeqCst) || self.1.fail_sync_once.swap(false, Ordering::SeqCst) {
             return Err(io::Error::other("the disk said no"));
         }
         self.0.sync_data()
@@ -100,6 +101,30 @@ async fn a_sync_that_failed_is_never_tried_again() {
     assert!(matches!(engine.refusal(), Some(CommitError::Fatal(_))));
     assert_eq!(text(&engine, "a").await.as_deref(), Some("1"));
     assert!(engine.close().await.is_err());
+}
+
+#[tokio::test]
+async fn a_segment_whose_sync_failed_is_given_up_and_the_group_is_kept_in_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, switches) = faulty(directory.path());
+    let engine = EmbeddedEngine::open(options).unwrap();
+    commit(&engine, change(vec![put("a", "1")])).await.unwrap();
+    switches.fail_sync_once.store(true, Ordering::SeqCst);
+    commit(&engine, change(vec![put("b", "2")])).await.unwrap();
+    commit(&engine, change(vec![Change::Delete(key("a"))])).await.unwrap();
+    assert_eq!(engine.parts.shared.segments.sealed().len(), 1);
+    // What of the failed frame is left in the first segment, in part or whole, does not count.
+    let first = directory.path().join("journal").join(super::super::journal::segment_name(1));
+    let length = std::fs::metadata(&first).unwrap().len();
+    let counts = engine.parts.shared.segments.sealed()[&1];
+    for kept in [length, length - 1, counts] {
+        let crash = super::crashed(directory.path());
+        let file = crash.path().join("journal").join(super::super::journal::segment_name(1));
+        std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(kept).unwrap();
+        let engine = super::open(crash.path());
+        assert_eq!(text(&engine, "a").await, None);
+        assert_eq!(text(&engine, "b").await.as_deref(), Some("2"));
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::super::files::{Disk, File, Files, Mode, Room};
 use super::super::format::{FORMAT_PLAIN, FrameBuilder, HEADER_BYTES, Place, SegmentHeader};
 use super::super::journal::{segment_name, segment_number};
+use super::super::plan::Load;
 use super::super::reclaim::Pass;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
 use super::{copy, crashed, flush, open, options};
@@ -20,7 +21,7 @@ use crate::engine::{Change, Engine as _, Precondition, Transaction};
 /// Reclaims once, as the thread does; on a thread, because it waits for the committer.
 fn pass(engine: &EmbeddedEngine) -> Pass {
     let reclaim = engine.parts.reclaim.clone();
-    std::thread::spawn(move || reclaim.pass(true).unwrap()).join().unwrap()
+    std::thread::spawn(move || reclaim.pass(Load::Quiet).unwrap()).join().unwrap()
 }
 
 /// Reclaims until there is nothing to gain.
