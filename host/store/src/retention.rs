@@ -161,9 +161,8 @@ async fn sweep(
 /// Whether it ended, and so long ago.
 fn is_over(state: &NotificationState, what: What, ended_before: Timestamp) -> bool {
     let mut phases = state.deliveries.iter().map(|delivery| &delivery.phase);
-    let stays = |phase: &Phase| {
-        !phase.is_terminal() || (what == What::Body && matches!(phase, Phase::Dead { .. }))
-    };
+    let stays =
+        |phase: &Phase| !phase.is_terminal() || (what == What::Body && matches!(phase, Phase::Dead { .. }));
     !phases.any(stays) && last_event(state) <= ended_before
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::index::IndexError;
 use super::shared::{Health, Shared};
 
-const FLUSHES_BEHIND_MAX: u64 = 4;
+const FLUSHES_BEHIND_MAX: u64 = 2;
 
 /// It looks this often whether there is room again.
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);

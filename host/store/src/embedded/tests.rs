@@ -8,8 +8,8 @@ mod golden;
 mod power;
 mod reclaim;
 pub(crate) mod recovery;
-mod small;
 mod shutdown;
+mod small;
 
 use std::fs;
 use std::path::Path;

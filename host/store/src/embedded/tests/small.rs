@@ -64,6 +64,9 @@ impl Files for OnSmallDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         Disk.remove(path)
     }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.link(from, to)
+    }
     fn exists(&self, path: &Path) -> bool {
         Disk.exists(path)
     }

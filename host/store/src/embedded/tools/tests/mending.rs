@@ -6,6 +6,7 @@ use std::path::Path;
 use fanfare_model::delivery::Phase;
 
 use super::super::super::format::HEADER_BYTES;
+use super::super::super::plan::Load;
 use super::super::super::progress::Quiet;
 use super::super::super::tests::{crashed, recovery};
 use super::super::super::{EmbeddedEngine, OpenError};
@@ -187,7 +188,7 @@ async fn a_backup_taken_under_load_holds_all_that_was_acknowledged_before_it_and
                 let id = served.accept(1).await;
                 served.settle(id).await;
                 let parts = served.engine.parts.clone();
-                tokio::task::spawn_blocking(move || parts.reclaim.pass(true)).await.unwrap().unwrap();
+                tokio::task::spawn_blocking(move || parts.reclaim.pass(Load::Quiet)).await.unwrap().unwrap();
             }
         }
     });
