@@ -9,6 +9,7 @@ mod figures;
 mod gateway;
 mod journal;
 mod load;
+mod plugin;
 mod process;
 mod rounds;
 mod servers;
@@ -33,6 +34,20 @@ enum Command {
     E2e(E2e),
     /// The embedded engine beside the bare append and other stores: commits, a notification's life, queues, starts.
     Store(store::Options),
+    /// What the sandbox costs, beside a native client and an empty guest.
+    Plugin(plugin::Options),
+    /// Swaps a channel again and again, and waits for a line twice.
+    #[command(hide = true)]
+    PluginSwaps {
+        /// Where compiled components are.
+        cache: std::path::PathBuf,
+        /// Where the channel posts to.
+        sink: SocketAddr,
+        /// The first stop.
+        few: u64,
+        /// The last.
+        many: u64,
+    },
     /// Fills a store for later, says so, and waits to be killed.
     #[command(hide = true)]
     StoreFill {
@@ -112,6 +127,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             figure::print(&figures, options.json)
         }
         Command::Store(options) => figure::print(&store::measure(&options).await?, options.json),
+        Command::Plugin(options) => figure::print(&plugin::measure(&options).await?, options.json),
+        Command::PluginSwaps { cache, sink, few, many } => {
+            plugin::swap_and_wait(&cache, sink, few, many).await
+        }
         Command::StoreFill { dir, count } => store::fill_and_wait(&dir, count).await,
         Command::Load { gateway, later, seconds } => load_alone(gateway, later, seconds).await,
         Command::Sink { stall } => sink::serve(stall).await,

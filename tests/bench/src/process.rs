@@ -1,10 +1,10 @@
 //! The processes that are measured: started, asked for CPU time and memory by `/proc`, and ended with their owner.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -47,16 +47,14 @@ impl Process {
         Ok((process, address))
     }
 
-    /// Starts this very program, and waits until it prints a line.
-    pub(crate) async fn says_ready(args: &[&OsStr]) -> anyhow::Result<Self> {
-        let mut child = own(args)?.stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("no output")?;
+    /// Starts this very program, and waits for its first line; it goes on when it is told to.
+    pub(crate) async fn steps(args: &[&OsStr]) -> anyhow::Result<(Self, Steps)> {
+        let mut child = own(args)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let input = child.stdin.take().context("no input")?;
+        let output = BufReader::new(child.stdout.take().context("no output")?);
         let process = Self(child);
-        let mut line = String::new();
-        let line =
-            tokio::task::spawn_blocking(move || BufReader::new(output).read_line(&mut line).map(|_| line));
-        anyhow::ensure!(!line.await??.is_empty(), "a process of the bench ended before it was ready");
-        Ok(process)
+        let steps = Steps { input, output }.reached().await?;
+        Ok((process, steps))
     }
 
     /// CPU time so far, in user and kernel mode, of all its threads.
@@ -96,6 +94,31 @@ impl Process {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, Signal::TERM)?;
         self.wait().await
+    }
+}
+
+/// A process that prints a line when it reached something, and then waits for one.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Steps {
+    /// Lets it go on to its next line.
+    pub(crate) async fn next(mut self) -> anyhow::Result<Self> {
+        writeln!(self.input).context("a process of the bench has ended")?;
+        self.reached().await
+    }
+
+    async fn reached(mut self) -> anyhow::Result<Self> {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            self.output.read_line(&mut line).map(|bytes| (bytes, self))
+        });
+        let (bytes, steps) = read.await??;
+        anyhow::ensure!(bytes > 0, "a process of the bench ended early");
+        Ok(steps)
     }
 }
 

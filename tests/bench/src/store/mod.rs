@@ -230,9 +230,9 @@ async fn starts(options: &Options) -> anyhow::Result<Vec<f64>> {
         let dir = options.directory()?;
         let count = options.live.to_string();
         let args = [OsStr::new("store-fill"), dir.path().as_os_str(), OsStr::new(&count)];
-        let filler = Process::says_ready(&args).await?;
+        let (filler, steps) = Process::steps(&args).await?;
         // Dropped, it is killed.
-        drop(filler);
+        drop((filler, steps));
         let begun = Instant::now();
         let engine = peer::engine(dir.path()).await?;
         let last = work::key(b'S', options.live - 1);
