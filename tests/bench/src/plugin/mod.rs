@@ -190,7 +190,9 @@ fn of_rounds(rounds: &[Round]) -> Vec<Figure> {
         figure("64 callers, fresh instances, against a native client", "x", at_least(0.5), &|r| {
             r.fresh / r.native
         }),
-        figure("64 callers, warm instances, against a native client", "x", at_least(0.7), &|r| r.warm / r.native),
+        figure("64 callers, warm instances, against a native client", "x", at_least(0.7), &|r| {
+            r.warm / r.native
+        }),
         figure("fresh instance and route, against an empty guest's fresh call", "x", at_most(1.5), &|r| {
             r.route_us / r.empty_us
         }),
