@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::files::{File, Files, Mode, read_exact_at};
-use super::format::{FORMAT, FrameBuilder, HEADER_BYTES, Manifest, Place, SegmentHeader};
+use super::format::{FORMAT, FrameBuilder, Manifest, Place, SegmentHeader};
 use crate::engine::{ReadError, Value};
 
 /// Open files kept for reading; the oldest makes room.
@@ -157,16 +157,21 @@ impl Segments {
     pub(crate) fn create(&self, segment: u64, manifest: &Manifest) -> io::Result<Tail> {
         let header = SegmentHeader { format: FORMAT, segment, salt: new_salt() };
         let file = self.files.open(&self.path(segment), Mode::New)?;
-        let mut bytes = header.encode();
+        let head = header.encode();
+        file.write_all_at(&head, 0)?;
+        // On its own: a manifest of some kilobytes may reach the disk without the header before it, and a file without a
+        // header that holds more than one can't be told from a segment that was damaged.
+        file.sync_data()?;
         let mut frame = FrameBuilder::default();
         frame.manifest(manifest);
-        bytes.extend_from_slice(frame.seal(Place { header, offset: HEADER_BYTES as u64 }, manifest.base));
-        file.write_all_at(&bytes, 0)?;
-        // Before the first frame: a frame whose header or name is gone could not be told from noise.
+        let first = head.len() as u64;
+        let sealed = frame.seal(Place { header, offset: first }, manifest.base);
+        let offset = first + sealed.len() as u64;
+        file.write_all_at(sealed, first)?;
+        // Before the first frame: a frame whose manifest or name is gone could not be told from noise.
         file.sync_data()?;
         self.files.sync_directory(&self.directory)?;
         keep(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner), segment, file.clone());
-        let offset = bytes.len() as u64;
         Ok(Tail { file, header, offset, first: offset })
     }
 }
