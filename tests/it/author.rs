@@ -96,10 +96,10 @@ fn mistakes_in_a_project_are_told(here: &Path) {
     assert!(ended.err.contains("Chanel") && ended.err.contains("build.failed"), "{}", ended.err);
 }
 
-/// `plugin dev` on the project in `folder/pager`.
+/// `plugin dev` on the project in `folder/beeper`.
 fn dev(folder: &Path, house: &House, arguments: &[&str]) -> Command {
     let mut dev = command(folder);
-    dev.args(["plugin", "dev", "pager"]).args(arguments).env("CARGO_TARGET_DIR", target());
+    dev.args(["plugin", "dev", "beeper"]).args(arguments).env("CARGO_TARGET_DIR", target());
     dev.env("FANFARE_URL", format!("http://{}", house.gateway.address));
     dev
 }
@@ -124,48 +124,49 @@ fn replace(path: &Path, from: &str, to: &str) {
 fn each_save_is_built_tested_and_swapped_in_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    fanfare(here, ["plugin", "new", "pager"]).good();
-    let built = build(here, "pager").good();
+    fanfare(here, ["plugin", "new", "beeper"]).good();
+    let built = build(here, "beeper").good();
     let component = built.lines().last().unwrap();
     let receiver = Receiver::start();
     let house = House::start(
         "",
         &format!(
-            "[channels.pager]\nplugin = {component:?}\nsettings = {{ url = \"http://{0}/\", token = \"t\" }}\n\
+            "[channels.beeper]\nplugin = {component:?}\nsettings = {{ url = \"http://{0}/\", token = \"t\" }}\n\
              grants = {{ http = [\"http://{0}\"] }}\n",
             receiver.address
         ),
     );
     let serving = || {
-        let channel = house.call("GET", "/api/v1/admin/channels/pager", "").1;
+        let channel = house.call("GET", "/api/v1/admin/channels/beeper", "").1;
         let generations = channel["generations"].as_array().unwrap();
         let serving = generations.iter().find(|generation| generation["state"] == "serving").unwrap();
         (serving["plugin"].as_str().unwrap().to_owned(), serving["generation"].as_u64().unwrap())
     };
-    assert_eq!(serving(), ("pager 0.1.0".to_owned(), 1));
+    assert_eq!(serving(), ("beeper 0.1.0".to_owned(), 1));
 
     let mut watching = dev(here, &house, &[]);
     let mut watching = Watching(watching.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
-    let mut swapped =
-        || lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains("serves pager"))).unwrap();
+    let mut swapped = || {
+        lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains("serves beeper"))).unwrap()
+    };
     assert!(swapped().unwrap().contains("generation 2"));
-    replace(&here.join("pager/Cargo.toml"), "version = \"0.1.0\"", "version = \"0.2.0\"");
+    replace(&here.join("beeper/Cargo.toml"), "version = \"0.1.0\"", "version = \"0.2.0\"");
     assert!(swapped().unwrap().contains("generation 3"));
     drop(watching);
-    assert_eq!(serving(), ("pager 0.2.0".to_owned(), 3));
-    let ended = house.submit_and_wait(r#"{"type":"a.b","to":[{"channel":"pager"}]}"#);
+    assert_eq!(serving(), ("beeper 0.2.0".to_owned(), 3));
+    let ended = house.submit_and_wait(r#"{"type":"a.b","to":[{"channel":"beeper"}]}"#);
     assert_eq!(ended["deliveries"][0]["status"], "delivered", "{ended}");
 
     let refused = Ended::of(dev(here, &house, &["--once", "--channel", "nobody"]).output().unwrap());
     assert_eq!(refused.code, Some(1), "{refused:#?}");
     assert!(refused.err.contains("channel.absent"), "{}", refused.err);
 
-    replace(&here.join("pager/src/lib.rs"), "\"text\": text", "\"txt\": text");
+    replace(&here.join("beeper/src/lib.rs"), "\"text\": text", "\"txt\": text");
     let broken = Ended::of(dev(here, &house, &["--once", "--json"]).output().unwrap());
     assert_eq!(broken.code, Some(5), "{broken:#?}");
     assert_eq!(broken.json()["code"], "build.failed");
-    assert_eq!(serving(), ("pager 0.2.0".to_owned(), 3));
+    assert_eq!(serving(), ("beeper 0.2.0".to_owned(), 3));
 }
 
 #[cfg(unix)]

@@ -70,7 +70,7 @@ table! {
     "plugin.handles", "The plugin held too many handles",
         "The plugin kept more handles of the gateway's resources open at once than it may. It was stopped, and the \
          attempt is tried again.",
-        "Look for a resource that the plugin opens in a loop and never drops; 256 at a time are allowed.",
+        "Look for a resource that the plugin opens in a loop and never drops; 256 at a time are allowed.";
     "plugin.garbage", "The plugin's answer can't be used",
         "The plugin answered with something that the contract does not allow.",
         "Build the plugin with a matching SDK, or report it to its author.";
