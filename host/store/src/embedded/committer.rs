@@ -12,6 +12,9 @@
 //! Reclaim's copies pass here too, because only here it is certain whether a record is still needed. A copy keeps
 //! its sequence, so nobody who reads the key sees that it moved.
 //!
+//! Whether there is room is decided here as well, when all that was accepted before is written: an earlier answer
+//! can't know how much that will be.
+//!
 //! Nothing is visible before it is durable. A group that did not fit on the disk changed nothing at all; when the
 //! journal can't be trusted any more, the engine takes no more writes.
 
@@ -25,6 +28,7 @@ use super::journal::{AppendError, Journal, Location, Position};
 use super::overlay::{Entry, Seen, State, Tombs};
 use super::queue::{Copied, Lookups, Queue, Results, Submission, Work};
 use super::shared::Shared;
+use super::space::Purpose;
 use crate::engine::{Change, CommitError, Key, Precondition, Transaction, Value, Version, counter};
 
 /// Runs until the queue is closed and empty.
@@ -69,17 +73,24 @@ impl Committer {
         let before = self.sequence;
         let mut answers = Vec::with_capacity(group.len());
         let mut chores = Vec::new();
-        for Submission { work, lookups, reply, .. } in group.drain(..) {
+        let room = self.shared.room();
+        for Submission { class, work, bytes, lookups, reply } in group.drain(..) {
+            // With what the group takes before it.
+            let bytes = (self.frame.length() + bytes) as u64;
+            let refusal = |purpose| room.refusal(purpose, bytes).map(|why| self.shared.space.full(&why));
             match work {
                 Work::Commit(transactions) => {
+                    let refusal = refusal(class.into());
                     let decide = |transaction: Result<Transaction, CommitError>| {
-                        self.decide(transaction?, lookups.as_deref())
+                        let transaction = transaction?;
+                        refusal.clone().map_or_else(|| self.decide(transaction, lookups.as_deref()), Err)
                     };
                     let results: Results = transactions.into_iter().map(decide).collect();
                     answers.push((reply, results));
                 }
                 Work::Copy(records) => {
-                    let copied = self.copy(records, lookups.as_deref());
+                    let refusal = refusal(Purpose::Copy);
+                    let copied = refusal.map_or_else(|| self.copy(records, lookups.as_deref()), Err);
                     answers.push((reply, vec![copied.map(|()| Version(self.sequence))]));
                 }
                 Work::Drop(segments) => chores.push((reply, Some(segments))),

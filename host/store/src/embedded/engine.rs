@@ -184,7 +184,7 @@ impl Engine for EmbeddedEngine {
         if let Some(error) = self.parts.shared.health.failure() {
             return all_fail(count, &error);
         }
-        if let Some(error) = self.parts.shared.space.refusal(class) {
+        if let Some(error) = self.parts.shared.space.refusal(class, self.parts.shared.overlay.unindexed()) {
             return all_fail(count, &error);
         }
         let sizes = transactions.iter().map(|t| t.bytes() + OVERHEAD_BYTES * (1 + t.changes.len()));
@@ -218,7 +218,7 @@ impl Engine for EmbeddedEngine {
 
     fn refusal(&self) -> Option<CommitError> {
         let shared = &self.parts.shared;
-        shared.health.failure().or_else(|| shared.space.refusal(Class::Intake))
+        shared.health.failure().or_else(|| shared.space.refusal(Class::Intake, shared.overlay.unindexed()))
     }
 
     fn close(&self) -> Pending<Result<(), CommitError>> {
@@ -262,7 +262,9 @@ impl Parts {
             for reader in readers {
                 joined = joined.and(reader.join().map_err(gone));
             }
-            if joined.is_err() || health.index_is_broken() {
+            // sled writes when it is closed, and ends the process where it can't; all that it has is durable.
+            let is_full = !self.shared.room().fits_index();
+            if joined.is_err() || health.index_is_broken() || is_full {
                 self.shared.index.abandon();
             } else if let Err(error) = self.shared.index.close() {
                 health.index_failed(&error);

@@ -364,9 +364,9 @@ impl Index {
         })
     }
 
-    /// Lets go of sled without closing it: closing flushes, and after a failure sled ends the process if that
-    /// fails too.
-    #[allow(clippy::mem_forget, reason = "the engine failed, and the process is about to stop")]
+    /// Lets go of sled without closing it: closing flushes, and sled ends the process if that fails, as it does on a
+    /// full disk and after a failure. Opened again by this very process, the index is found locked, and built anew.
+    #[allow(clippy::mem_forget, reason = "the engine ends, and the process is about to stop")]
     pub(crate) fn abandon(&self) {
         let mut handles = self.lock();
         std::mem::forget(handles.first.take());

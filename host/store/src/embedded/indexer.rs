@@ -42,11 +42,25 @@ pub(crate) struct Indexer {
     flush_bytes: u64,
     backlog: Mutex<Backlog>,
     changed: Condvar,
+    /// Held from the look at the room to the end of the flush that relies on it.
+    writing: Mutex<()>,
+}
+
+/// What became of a flush.
+enum Written {
+    All,
+    NoRoom,
 }
 
 impl Indexer {
     pub(crate) fn new(interval: Duration, flush_bytes: u64) -> Self {
-        Self { interval, flush_bytes, backlog: Mutex::default(), changed: Condvar::new() }
+        Self {
+            interval,
+            flush_bytes,
+            backlog: Mutex::default(),
+            changed: Condvar::new(),
+            writing: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Backlog> {
@@ -98,14 +112,13 @@ impl Indexer {
     pub(crate) fn run(&self, shared: &Arc<Shared>) {
         loop {
             let closing = self.wait_until_due();
-            let fits = shared.space.index_fits(shared.overlay.keys());
-            if !fits && !closing {
+            let written = self.write(shared);
+            if matches!(written, Ok(Written::NoRoom)) && !closing {
                 self.wait_for_room();
                 continue;
             }
             // What is not written now, the next start finds in the journal.
-            let flushed = if fits { flush(shared) } else { Ok(()) };
-            if let Err(error) = &flushed {
+            if let Err(error) = &written {
                 shared.health.index_failed(error);
             }
             let mut backlog = self.lock();
@@ -113,13 +126,25 @@ impl Indexer {
             if std::mem::take(&mut backlog.starved) {
                 tracing::info!("index is written again: disk has room");
             }
-            backlog.over = closing || flushed.is_err();
+            backlog.over = closing || written.is_err();
             // The committer may wait too, for a flush that will not come.
             self.changed.notify_all();
             if backlog.over {
                 return;
             }
         }
+    }
+
+    /// Writes where there is room for all of it.
+    fn write(&self, shared: &Shared) -> Result<Written, IndexError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.room().fits_index() { flush(shared).map(|()| Written::All) } else { Ok(Written::NoRoom) }
+    }
+
+    /// While it is held, the index is not written.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_for_room(&self) {
@@ -171,6 +196,7 @@ pub(crate) fn flush(shared: &Shared) -> Result<(), IndexError> {
     drop(frozen);
     shared.overlay.drop_frozen();
     shared.index.recycle_if_grown()?;
+    shared.space.measure_index();
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(keys, took_ms, "index flushed");
     Ok(())

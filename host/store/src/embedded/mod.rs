@@ -64,7 +64,8 @@ pub struct EmbeddedOptions {
     pub overlay_value_bytes: usize,
     /// Threads that read from the disk.
     pub readers: usize,
-    /// Free space below which new work is refused; by default 5 % of the disk, 12 MiB to 1 GiB.
+    /// Free space below which new work is refused, beside what the index has yet to write; by default 5 % of the disk,
+    /// 12 MiB to 1 GiB.
     pub reserve_bytes: Option<u64>,
     /// The share of the time, in percent, that reclaiming dead segments may take; 0 turns it off.
     pub reclaim_share_percent: u32,

@@ -59,7 +59,8 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
     }
     survey.settle(&segments)?;
     let overlay = Overlay::new(options.overlay_value_bytes, covered.unwrap_or_default());
-    let space = Space::new(files.clone(), options.path.clone(), options.reserve_bytes);
+    let space = Space::new(files.clone(), options.path.clone(), options.reserve_bytes, options.segment_bytes);
+    space.measure_index();
     let shared = Arc::new(Shared { overlay, index, segments, health, space });
     let (outcome, unflushed) = replay(&shared, &survey, covered, options)?;
     let (frames_replayed, torn_bytes) = (outcome.frames, survey.torn_bytes);
@@ -136,7 +137,7 @@ fn replay(
         unflushed += batch.bytes;
         shared.overlay.publish(batch.entries.into_iter(), &batch.tombs, batch.end);
         // Where the disk is too full for the index, it waits in memory.
-        if unflushed >= options.flush_bytes && shared.space.index_fits(shared.overlay.keys()) {
+        if unflushed >= options.flush_bytes && shared.room().fits_index() {
             unflushed = 0;
             indexer::flush(shared).map_err(|error| OpenError::Index {
                 path: options.path.join("index"),
@@ -161,7 +162,7 @@ fn start(
     let queue = Arc::new(Queue::default());
     let readers = Arc::new(Readers::default());
     let last = outcome.end.sequence;
-    let segment_bytes = shared.space.segment_bytes(options.segment_bytes);
+    let segment_bytes = shared.space.segment_bytes();
     let journal = Journal::new(shared.segments.clone(), survey.tail, survey.next, segment_bytes, last);
     let committer = Committer::new(shared.clone(), indexer.clone(), journal, last);
     let (for_queue, for_indexer) = (queue.clone(), indexer.clone());

@@ -37,6 +37,29 @@ pub(crate) enum State {
     Gone,
 }
 
+impl Entry {
+    /// What it adds to the index, nearly. A deletion adds nothing.
+    fn index_bytes(&self, key_bytes: usize) -> u64 {
+        match &self.state {
+            State::Gone => 0,
+            State::Put { at, .. } => {
+                let inline = if at.length as usize <= INLINE_BYTES_MAX { at.length } else { 0 };
+                (key_bytes + PLACE_BYTES) as u64 + u64::from(inline)
+            }
+        }
+    }
+}
+
+/// A version and a place, at the most.
+const PLACE_BYTES: usize = 32;
+
+/// What the index has yet to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unindexed {
+    pub(crate) keys: u64,
+    pub(crate) bytes: u64,
+}
+
 impl State {
     fn value_bytes(&self) -> usize {
         match self {
@@ -91,12 +114,26 @@ pub(crate) struct Frozen {
 struct Maps {
     active: Entries,
     active_bytes: usize,
+    active_index_bytes: u64,
     flushing: Arc<Entries>,
     flushing_bytes: usize,
+    flushing_index_bytes: u64,
     tombs: Tombs,
     covered: Position,
     frozen: Position,
     drops: u64,
+}
+
+impl Maps {
+    fn put(&mut self, key: Key, entry: Entry) {
+        self.active_bytes += entry.state.value_bytes();
+        let key_bytes = key.len();
+        self.active_index_bytes += entry.index_bytes(key_bytes);
+        if let Some(old) = self.active.insert(key, entry) {
+            self.active_bytes -= old.state.value_bytes();
+            self.active_index_bytes -= old.index_bytes(key_bytes);
+        }
+    }
 }
 
 /// The overlay.
@@ -154,10 +191,7 @@ impl Overlay {
                     *value = None;
                 }
             }
-            maps.active_bytes += entry.state.value_bytes();
-            if let Some(old) = maps.active.insert(key, entry) {
-                maps.active_bytes -= old.state.value_bytes();
-            }
+            maps.put(key, entry);
         }
         maps.covered = end;
     }
@@ -167,9 +201,11 @@ impl Overlay {
         self.read().covered
     }
 
-    /// Keys that the next flush writes.
-    pub(crate) fn keys(&self) -> usize {
-        self.read().active.len()
+    /// What flushes have yet to write, the one under way included.
+    pub(crate) fn unindexed(&self) -> Unindexed {
+        let maps = self.read();
+        let keys = (maps.active.len() + maps.flushing.len()) as u64;
+        Unindexed { keys, bytes: maps.active_index_bytes + maps.flushing_index_bytes }
     }
 
     /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new.
@@ -181,6 +217,7 @@ impl Overlay {
         let entries = Arc::new(std::mem::take(&mut maps.active));
         maps.flushing = entries.clone();
         maps.flushing_bytes = std::mem::take(&mut maps.active_bytes);
+        maps.flushing_index_bytes = std::mem::take(&mut maps.active_index_bytes);
         maps.frozen = maps.covered;
         Some(Frozen { entries, tombs: std::mem::take(&mut maps.tombs), covered: maps.covered })
     }
@@ -191,6 +228,7 @@ impl Overlay {
             let mut maps = self.write();
             maps.drops += 1;
             maps.flushing_bytes = 0;
+            maps.flushing_index_bytes = 0;
             std::mem::take(&mut maps.flushing)
         };
         // Freeing many values takes a while, so it happens with the lock released.

@@ -23,8 +23,18 @@ pub(crate) enum Load {
     Busy,
     /// Nothing was written lately.
     Quiet,
-    /// The disk is short of room.
-    Short,
+    /// The disk is short of room, and no more than this may be copied.
+    Short { copy_bytes_max: u64 },
+}
+
+impl Load {
+    /// A copy that does not fit would take the last room and free none.
+    fn has_room(self, bytes: u64) -> bool {
+        match self {
+            Self::Busy | Self::Quiet => true,
+            Self::Short { copy_bytes_max } => bytes <= copy_bytes_max,
+        }
+    }
 }
 
 /// A segment, and what it holds.
@@ -60,7 +70,7 @@ pub(crate) fn plan(segments: &[Segment], segment_bytes: u64, load: Load) -> Plan
     let owed = match load {
         Load::Busy => needed + needed / 2,
         Load::Quiet => needed + needed / 4,
-        Load::Short => needed,
+        Load::Short { .. } => needed,
     };
     if total > owed + slack {
         let victims = cheapest(segments, sealed, total - owed, segment_bytes, load);
@@ -73,7 +83,11 @@ pub(crate) fn plan(segments: &[Segment], segment_bytes: u64, load: Load) -> Plan
     }
     let live: u64 = segments.iter().map(|segment| segment.live).sum();
     match sealed.first() {
-        Some(oldest) if needed.saturating_sub(live) > live / 4 + slack => Plan::Reclaim(vec![oldest.number]),
+        Some(oldest)
+            if needed.saturating_sub(live) > live / 4 + slack && load.has_room(oldest.needed(segments)) =>
+        {
+            Plan::Reclaim(vec![oldest.number])
+        }
         _ => Plan::Nothing,
     }
 }
@@ -86,13 +100,15 @@ fn cheapest(
     copy_bytes_max: u64,
     load: Load,
 ) -> Vec<u64> {
-    let mut candidates: Vec<&Segment> =
-        sealed.iter().filter(|segment| segment.is_worth_it(segments, load)).collect();
+    let is_candidate =
+        |segment: &&Segment| segment.is_worth_it(segments, load) && load.has_room(segment.needed(segments));
+    let mut candidates: Vec<&Segment> = sealed.iter().filter(is_candidate).collect();
     candidates.sort_by_key(|segment| segment.needed(segments) * 1_000 / segment.bytes.max(1));
     let (mut victims, mut gained, mut copied) = (Vec::new(), 0, 0);
     for segment in candidates {
         let cost = segment.needed(segments);
-        if gained >= gain || (!victims.is_empty() && copied + cost > copy_bytes_max) {
+        let is_too_much = copied + cost > copy_bytes_max || !load.has_room(copied + cost);
+        if gained >= gain || (!victims.is_empty() && is_too_much) {
             break;
         }
         victims.push(segment.number);
@@ -114,7 +130,10 @@ impl Segment {
     }
 
     fn is_worth_it(&self, all: &[Segment], load: Load) -> bool {
-        let percent_max = if load == Load::Short { NEEDED_PERCENT_MAX_SHORT } else { NEEDED_PERCENT_MAX };
+        let percent_max = match load {
+            Load::Busy | Load::Quiet => NEEDED_PERCENT_MAX,
+            Load::Short { .. } => NEEDED_PERCENT_MAX_SHORT,
+        };
         self.needed(all) * 100 <= self.bytes * percent_max
     }
 }
@@ -163,7 +182,16 @@ mod tests {
     fn a_disk_that_is_short_of_room_gets_what_little_there_is() {
         let nearly = [segment(1, 58, 0), segment(2, 63, 0), segment(3, 60, 0)];
         assert_eq!(decide(&nearly, Load::Quiet), Plan::Nothing);
-        assert_eq!(decide(&nearly, Load::Short), Plan::Reclaim(vec![1]));
+        assert_eq!(decide(&nearly, Load::Short { copy_bytes_max: 64 * MIB }), Plan::Reclaim(vec![1]));
+    }
+
+    #[test]
+    fn where_no_copy_fits_what_is_wholly_dead_goes_all_the_same() {
+        let segments = [segment(1, 10, 0), segment(2, 0, 0), segment(3, 30, 0), segment(4, 60, 0)];
+        let short = |mib: u64| Load::Short { copy_bytes_max: mib * MIB };
+        assert_eq!(decide(&segments, short(0)), Plan::Reclaim(vec![2]));
+        assert_eq!(decide(&segments, short(12)), Plan::Reclaim(vec![1, 2]));
+        assert_eq!(decide(&segments, short(64)), Plan::Reclaim(vec![1, 2, 3]));
     }
 
     #[test]

@@ -132,15 +132,21 @@ impl Reclaim {
                 Err(Stopped::Closing) => return,
                 Err(error) => {
                     tracing::warn!(error = %error, "reclaim stopped; it is tried again soon");
-                    REST_AFTER_FAILURE
+                    // Room may come back at any time, and who waits for it waits for reclaim.
+                    if self.shared.room_lately().is_short() { LOOK_EVERY } else { REST_AFTER_FAILURE }
                 }
             };
         }
     }
 
     fn load(&self, was_quiet: bool) -> Load {
-        if self.shared.space.is_short() {
-            Load::Short
+        if self.shared.room_lately().is_short() {
+            // Only what the index knows counts as dead; left to itself, it would know in seconds. Without room for
+            // it, what it knew before has to do.
+            if self.shared.index.shares().flushed != self.shared.overlay.end() {
+                self.indexer.flush_now();
+            }
+            Load::Short { copy_bytes_max: self.shared.room().copy_bytes_max() }
         } else if was_quiet {
             Load::Quiet
         } else {
@@ -167,7 +173,7 @@ impl Reclaim {
     /// Rests in proportion to what was worked, so that the share is kept.
     fn yields(&self, worked: Duration) -> Result<(), Stopped> {
         // Where the thread is off, a caller of `pass` is in no one's way.
-        let is_urgent = self.is_off || self.shared.space.is_short();
+        let is_urgent = self.is_off || self.shared.room_lately().is_short();
         let rest = if is_urgent { 0 } else { 100 - self.share_percent };
         let rest = worked * rest / self.share_percent;
         if self.rests(rest) { Ok(()) } else { Err(Stopped::Closing) }

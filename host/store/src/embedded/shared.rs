@@ -10,7 +10,7 @@ use super::files::{Files, Mode};
 use super::index::{Index, IndexError, Indexed, Stored};
 use super::journal::{Segments, Unread};
 use super::overlay::{Overlay, Seen, State};
-use super::space::Space;
+use super::space::{Ration, Space};
 use crate::engine::{CommitError, Key, ReadError, Record, Version};
 
 /// An error of the file system, with the place where it happened.
@@ -80,6 +80,16 @@ impl Health {
 const LOOKS_MAX: usize = 16;
 
 impl Shared {
+    /// The room on the disk as of now.
+    pub(crate) fn room(&self) -> Ration {
+        self.space.now(self.overlay.unindexed())
+    }
+
+    /// The same, as of a moment ago.
+    pub(crate) fn room_lately(&self) -> Ration {
+        self.space.lately(self.overlay.unindexed())
+    }
+
     /// The record of a key, from wherever it is. Blocks on the disk.
     pub(crate) fn read(&self, key: &Key) -> Result<Option<Record>, ReadError> {
         for _ in 0..LOOKS_MAX {
