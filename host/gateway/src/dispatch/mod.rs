@@ -310,3 +310,6 @@ impl Clocks {
 fn is_current(delivery: &Delivery, job: &Job) -> bool {
     matches!(delivery.phase, Phase::Waiting { due_at, .. } if due_at == job.entry.due_at)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Dispatch over a store whose disk is full for a while; with a real channel.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fanfare_model::clock::SystemClock;
+use fanfare_model::json::JsonObject;
+use fanfare_model::notification::Target;
+use fanfare_model::priority::Priority;
+use fanfare_model::state::{NotificationState, Planned};
+use fanfare_runtime::{Compiler, Concurrency, Limits, Runtime, RuntimeOptions};
+use fanfare_store::engine::{
+    Ceilings, Class, CommitError, Direction, Engine, Key, Page, Pending, ReadError, Record, Transaction,
+    Version,
+};
+use fanfare_store::memory::MemoryEngine;
+use fanfare_store::{Acceptance, AcceptedItem, NewNotification};
+
+use super::*;
+use crate::config::Config;
+use crate::plugins::{self, Plugins};
+
+/// A store in memory that has no room for settles while it is full.
+#[derive(Debug, Default)]
+struct Narrow {
+    below: MemoryEngine,
+    full: AtomicBool,
+}
+
+impl Engine for Narrow {
+    fn get(&self, key: Key) -> Pending<Result<Option<Record>, ReadError>> {
+        self.below.get(key)
+    }
+
+    fn get_many(&self, keys: Vec<Key>) -> Pending<Result<Vec<Option<Record>>, ReadError>> {
+        self.below.get_many(keys)
+    }
+
+    fn scan(&self, range: Range<Key>, limit: usize, way: Direction) -> Pending<Result<Page, ReadError>> {
+        self.below.scan(range, limit, way)
+    }
+
+    fn commit(
+        &self,
+        class: Class,
+        transactions: Vec<Transaction>,
+    ) -> Pending<Vec<Result<Version, CommitError>>> {
+        if class == Class::Settle && self.full.load(Ordering::SeqCst) {
+            let full = CommitError::Full("no room".to_owned());
+            return Box::pin(ready(transactions.iter().map(|_| Err(full.clone())).collect()));
+        }
+        self.below.commit(class, transactions)
+    }
+
+    fn ceilings(&self) -> Ceilings {
+        self.below.ceilings()
+    }
+
+    fn refusal(&self) -> Option<CommitError> {
+        self.below.refusal()
+    }
+
+    fn close(&self) -> Pending<Result<(), CommitError>> {
+        self.below.close()
+    }
+}
+
+async fn accept(store: &Store) -> AcceptedItem {
+    let now = store.clock().now();
+    let channel: ChannelName = "log".parse().unwrap();
+    let notification = Notification {
+        id: store.next_id(),
+        event_type: "a.b".parse().unwrap(),
+        created_at: now,
+        to: vec![Target::Channel { channel: channel.clone(), address: None }],
+        title: None,
+        body: None,
+        data: JsonObject::default(),
+        priority: Priority::Normal,
+        send_at: None,
+        expires_at: None,
+        dedup: None,
+        metadata: JsonObject::default(),
+        traceparent: None,
+        submitted_by: None,
+        alert_about: None,
+    };
+    let mut state = NotificationState::accepted(&notification);
+    let reason = "named in to".to_owned();
+    let planned = Planned { channel, user: None, address: None, due_at: now, fallback_order: 0, reason };
+    state.plan(vec![planned], now).unwrap();
+    let new = NewNotification { notification: Arc::new(notification), state, dedup: None };
+    match store.accept(vec![new], None).await.unwrap() {
+        Acceptance::Fresh { mut items, .. } => items.remove(0),
+        Acceptance::Replayed { .. } => panic!("there was no claim"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_the_disk_fills_settles_once_there_is_room_and_nothing_else_begins() {
+    let cache = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let runtime = Runtime::start(RuntimeOptions {
+        cache_dir: cache.path().to_owned(),
+        compiler: Compiler::InProcess,
+        concurrency: Concurrency { instances_max: 8, guest_threads: 2 },
+        ceilings: Limits::default(),
+        clock: Arc::clone(&clock),
+    });
+    let engine = Arc::new(Narrow::default());
+    let store = Store::open(Arc::<Narrow>::clone(&engine), clock).await.unwrap();
+    let variables = BTreeMap::<String, String>::new();
+    let config = Config::read(None, "[channels.log]\nplugin = \"console\"\n", &variables).unwrap();
+    let environment = Arc::new(variables);
+    let options = plugins::Options { runtime: runtime.unwrap(), store: store.clone(), environment };
+    let plugins = Plugins::start(options, &config).await.unwrap();
+    let metrics = Arc::new(Metrics::new(None));
+    let dispatch =
+        Dispatch::new(Options { store: store.clone(), setup: plugins.subscribe(), metrics, slots_total: 8 });
+    let running = dispatch.clone();
+    let running = tokio::spawn(async move { running.run().await });
+
+    engine.full.store(true, Ordering::SeqCst);
+    let first = accept(&store).await;
+    dispatch.offer(&first.cell, Some(&first.notification));
+    while store.stagnation().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let attempts = |item: &AcceptedItem| item.cell.read(|state| state.deliveries[0].attempts_total);
+    assert_eq!(attempts(&first), 1, "it was sent, and its outcome waits in memory");
+    let second = accept(&store).await;
+    dispatch.offer(&second.cell, Some(&second.notification));
+    let mut clocks = Clocks::at(dispatch.shared.now());
+    dispatch.turn(&mut clocks).await;
+    assert!(!dispatch.is_sending(second.cell.due_entries()[0].delivery), "it could not be settled");
+
+    engine.full.store(false, Ordering::SeqCst);
+    for item in [&first, &second] {
+        dispatch.wait_until_terminal(&item.cell, Duration::MAX).await;
+        assert_eq!(attempts(item), 1);
+    }
+    while store.stagnation().is_some() || !store.lanes().await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.refusal(), None);
+    dispatch.stop(Duration::MAX).await;
+    running.await.unwrap();
+}
