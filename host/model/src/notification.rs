@@ -74,6 +74,28 @@ pub struct Dedup {
 }
 
 impl Notification {
+    /// One that says nothing but its type: for nobody in particular, at normal priority, now.
+    #[must_use]
+    pub fn new(id: NotificationId, event_type: EventType, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            event_type,
+            created_at,
+            to: Vec::new(),
+            title: None,
+            body: None,
+            data: JsonObject::default(),
+            priority: Priority::default(),
+            send_at: None,
+            expires_at: None,
+            dedup: None,
+            metadata: JsonObject::default(),
+            traceparent: None,
+            submitted_by: None,
+            alert_about: None,
+        }
+    }
+
     /// When it is due: `send_at`, or at once.
     #[must_use]
     pub fn due_at(&self) -> Timestamp {

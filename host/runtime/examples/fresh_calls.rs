@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_model::clock::ManualClock;
 use fanfare_model::id::{DeliveryId, IdGenerator, Shard};
-use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Notification;
-use fanfare_model::priority::Priority;
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::egress::Grants;
 use fanfare_runtime::secrets::Secrets;
@@ -26,21 +24,13 @@ const NOW: Timestamp = Timestamp::EPOCH;
 
 fn notification() -> Notification {
     Notification {
-        id: IdGenerator::default().next(Shard::EMBEDDED, NOW),
-        event_type: "bench.event".parse().unwrap(),
-        created_at: NOW,
-        to: Vec::new(),
         title: Some("A title of usual length".to_owned()),
         body: Some("x".repeat(1_024)),
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(
+            IdGenerator::default().next(Shard::EMBEDDED, NOW),
+            "bench.event".parse().unwrap(),
+            NOW,
+        )
     }
 }
 

@@ -74,21 +74,10 @@ impl Bench {
     fn unplanned(&self, user: Option<&str>) -> NewNotification {
         let user: Option<UserId> = user.map(|user| user.parse().unwrap());
         let notification = Notification {
-            id: self.store.next_id(),
-            event_type: "payment.failed".parse().unwrap(),
-            created_at: self.clock.now(),
             to: user.iter().map(|user| Target::User { user: user.clone() }).collect(),
             title: Some("결제 실패".to_owned()),
-            body: None,
             data: JsonObject::parse(r#"{"amount":5}"#).unwrap(),
-            priority: Priority::Normal,
-            send_at: None,
-            expires_at: None,
-            dedup: None,
-            metadata: JsonObject::default(),
-            traceparent: None,
-            submitted_by: None,
-            alert_about: None,
+            ..Notification::new(self.store.next_id(), "payment.failed".parse().unwrap(), self.clock.now())
         };
         let state = NotificationState::accepted(&notification);
         NewNotification { notification: Arc::new(notification), state, dedup: None }

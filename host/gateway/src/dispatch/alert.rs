@@ -58,9 +58,6 @@ pub(super) fn about(
     });
     let data = facts.as_object().cloned().map(JsonObject::from).unwrap_or_default();
     let notification = Notification {
-        id: store.next_id(),
-        event_type: "fanfare.delivery.dead".parse().ok()?,
-        created_at: now,
         to: vec![Target::Channel { channel: channel.clone(), address: None }],
         title: Some(format!("A delivery through {} is dead", dead.channel)),
         body: Some(format!(
@@ -69,13 +66,8 @@ pub(super) fn about(
         )),
         data,
         priority: Priority::High,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
         alert_about: Some(dead.id),
+        ..Notification::new(store.next_id(), "fanfare.delivery.dead".parse().ok()?, now)
     };
     let mut state = NotificationState::accepted(&notification);
     let reason = format!("alert_channel of {}", dead.channel);

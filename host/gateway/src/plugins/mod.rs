@@ -19,10 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfare_model::digest::Digest;
 use fanfare_model::id::{DeliveryId, NotificationId};
-use fanfare_model::json::JsonObject;
 use fanfare_model::name::ChannelName;
 use fanfare_model::notification::{Notification, Target};
-use fanfare_model::priority::Priority;
 pub(crate) use fanfare_runtime::COMPONENT_BYTES_MAX;
 use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo, Request, Runtime};
 use fanfare_store::Store;
@@ -333,23 +331,12 @@ impl Plugins {
         })?;
         let to = vec![Target::Channel { channel: name.clone(), address: address.clone() }];
         let notification = Notification {
-            id,
-            event_type,
-            created_at: self.shelf.clock.now(),
             to,
             title: Some(format!("A test of the channel {name}")),
             body: Some(
                 "An operator asked for it with `fanfare channel test`. There is nothing to do.".to_owned(),
             ),
-            data: JsonObject::default(),
-            priority: Priority::Normal,
-            send_at: None,
-            expires_at: None,
-            dedup: None,
-            metadata: JsonObject::default(),
-            traceparent: None,
-            submitted_by: None,
-            alert_about: None,
+            ..Notification::new(id, event_type, self.shelf.clock.now())
         };
         Ok(AttemptInput {
             delivery: DeliveryId { notification: id, index: 0 },

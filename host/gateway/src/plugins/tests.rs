@@ -125,21 +125,12 @@ fn trap() -> AttemptReport {
 fn input() -> AttemptInput {
     let now = Timestamp::EPOCH;
     let notification = Notification {
-        id: IdGenerator::default().next(Shard::EMBEDDED, now),
-        event_type: "test.event".parse().unwrap(),
-        created_at: now,
-        to: Vec::new(),
         title: Some("title".to_owned()),
-        body: None,
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(
+            IdGenerator::default().next(Shard::EMBEDDED, now),
+            "test.event".parse().unwrap(),
+            now,
+        )
     };
     AttemptInput {
         delivery: DeliveryId { notification: notification.id, index: 0 },

@@ -4,7 +4,6 @@ use super::*;
 use crate::delivery::DeliveryStatus;
 use crate::fault::code;
 use crate::id::{IdGenerator, Shard};
-use crate::json::JsonObject;
 use crate::notification::Target;
 use crate::outcome::{Outcome, Receipt};
 use crate::retry::RetryPolicy;
@@ -14,21 +13,12 @@ pub(super) const T0: Timestamp = Timestamp::EPOCH;
 
 pub(super) fn notification() -> Notification {
     Notification {
-        id: IdGenerator::default().next(Shard::EMBEDDED, T0),
-        event_type: "payment.failed".parse().unwrap(),
-        created_at: T0,
         to: vec![Target::Channel { channel: "hook".parse().unwrap(), address: None }],
-        title: None,
-        body: None,
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(
+            IdGenerator::default().next(Shard::EMBEDDED, T0),
+            "payment.failed".parse().unwrap(),
+            T0,
+        )
     }
 }
 

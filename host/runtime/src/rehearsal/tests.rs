@@ -2,10 +2,8 @@ use std::sync::{Arc, Mutex};
 
 use fanfare_model::clock::ManualClock;
 use fanfare_model::id::{DeliveryId, IdGenerator, Shard};
-use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
-use fanfare_model::priority::Priority;
 use fanfare_model::time::Timestamp;
 use fanfare_test_components as components;
 use serde_json::json;
@@ -44,21 +42,12 @@ fn answer(status: u16, body: impl Into<Vec<u8>>) -> Result<Response, Refusal> {
 
 fn notification() -> Notification {
     Notification {
-        id: IdGenerator::default().next(Shard::EMBEDDED, NOW),
-        event_type: "test.event".parse().unwrap(),
-        created_at: NOW,
-        to: Vec::new(),
-        title: None,
         body: Some("hello".to_owned()),
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(
+            IdGenerator::default().next(Shard::EMBEDDED, NOW),
+            "test.event".parse().unwrap(),
+            NOW,
+        )
     }
 }
 

@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use fanfare_model::clock::ManualClock;
 use fanfare_model::id::{DeliveryId, IdGenerator, Shard};
-use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
-use fanfare_model::priority::Priority;
 use fanfare_model::time::Timestamp;
 use fanfare_test_components as components;
 use serde_json::{Map, Value, json};
@@ -73,21 +71,13 @@ fn input(address: Option<&str>) -> AttemptInput {
 
 fn notification() -> Notification {
     Notification {
-        id: IdGenerator::default().next(Shard::EMBEDDED, NOW),
-        event_type: "test.event".parse().unwrap(),
-        created_at: NOW,
-        to: Vec::new(),
         title: Some("${secret:token}".to_owned()),
         body: Some("body".to_owned()),
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(
+            IdGenerator::default().next(Shard::EMBEDDED, NOW),
+            "test.event".parse().unwrap(),
+            NOW,
+        )
     }
 }
 
@@ -149,7 +139,10 @@ async fn garbage_in_a_fault_is_made_safe() {
     let report = bench().send(components::GARBAGE, None).await;
     let fault = report.outcome.fault().unwrap();
     assert!(fault.code.as_str().starts_with("channel."), "a guest can't pose as the host: {fault:?}");
+    assert!(fault.message.starts_with(" [2J  level=info delivered  "), "{fault:?}");
     assert!(!fault.message.contains(char::is_control) && fault.message.len() <= 1_024);
+    assert!(!fault.message.contains('\u{202e}'), "the text reads in the order that it has");
+    assert_eq!(fault.status, None, "no receiver answers with 65535");
 }
 
 #[tokio::test]

@@ -65,21 +65,11 @@ fn later(store: &Store) -> Result<NewNotification, String> {
     let due_at = now.plus(Duration::from_secs(86_400));
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let notification = Notification {
-        id,
-        event_type: "payment.failed".parse().map_err(|error| text(&error))?,
-        created_at: now,
-        to: Vec::new(),
         title: Some("Payment failed".to_owned()),
         body: Some(format!("{id} ").repeat(22)),
         data: JsonObject::parse(r#"{"amount":1042,"currency":"KRW"}"#).map_err(|error| text(&error))?,
-        priority: Priority::Normal,
         send_at: Some(due_at),
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(id, "payment.failed".parse().map_err(|error| text(&error))?, now)
     };
     let mut state = NotificationState::accepted(&notification);
     let planned = Planned {

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use fanfare_model::clock::SystemClock;
 use fanfare_model::id::{DeliveryId, IdGenerator, Shard};
-use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
-use fanfare_model::priority::Priority;
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::egress::Grants;
 use fanfare_runtime::secrets::Secrets;
@@ -84,21 +82,12 @@ pub(super) async fn router(runtime: &Runtime) -> anyhow::Result<Arc<RouterGenera
 /// A notification with a body of `bytes`.
 pub(super) fn notification(bytes: usize) -> Arc<Notification> {
     Arc::new(Notification {
-        id: IdGenerator::default().next(Shard::EMBEDDED, Timestamp::EPOCH),
-        event_type: event_type(),
-        created_at: Timestamp::EPOCH,
-        to: Vec::new(),
-        title: None,
         body: Some("x".repeat(bytes)),
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(
+            IdGenerator::default().next(Shard::EMBEDDED, Timestamp::EPOCH),
+            event_type(),
+            Timestamp::EPOCH,
+        )
     })
 }
 

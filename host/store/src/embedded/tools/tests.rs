@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use fanfare_model::clock::{Clock, ManualClock};
 use fanfare_model::id::NotificationId;
-use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::{Outcome, Receipt};
-use fanfare_model::priority::Priority;
 use fanfare_model::retry::RetryPolicy;
 use fanfare_model::state::{NotificationState, Planned, Settlement};
 use fanfare_model::time::Timestamp;
@@ -62,21 +60,8 @@ impl Served {
     async fn accept(&self, deliveries: usize) -> NotificationId {
         let now = self.clock.now();
         let notification = Notification {
-            id: self.store.next_id(),
-            event_type: "payment.failed".parse().unwrap(),
-            created_at: now,
-            to: Vec::new(),
             title: Some("x".repeat(300)),
-            body: None,
-            data: JsonObject::default(),
-            priority: Priority::Normal,
-            send_at: None,
-            expires_at: None,
-            dedup: None,
-            metadata: JsonObject::default(),
-            traceparent: None,
-            submitted_by: None,
-            alert_about: None,
+            ..Notification::new(self.store.next_id(), "payment.failed".parse().unwrap(), now)
         };
         let mut state = NotificationState::accepted(&notification);
         let planned = |place| Planned {
