@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use serde_json::Value;
 
@@ -12,6 +12,9 @@ pub(crate) struct Heard {
     pub(crate) head: String,
     pub(crate) body: Value,
 }
+
+/// While it is there, the receiver that it came with answers nobody.
+pub(crate) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] mpsc::Sender<()>);
 
 pub(crate) struct Hook {
     pub(crate) address: SocketAddr,
@@ -32,6 +35,18 @@ impl Hook {
             }
         });
         Self { address, heard }
+    }
+
+    /// A receiver that hears, and answers nobody until what comes with it is dropped; then 204.
+    pub(crate) fn held() -> (Self, Held) {
+        let (held, end) = mpsc::channel::<()>();
+        let end = Mutex::new(end);
+        let hook = Self::start(move || {
+            // Nothing is ever sent: this is the end of the other side.
+            let _ = end.lock().unwrap().recv();
+            204
+        });
+        (hook, Held(held))
     }
 
     /// The section of a webhook channel that leads here.

@@ -18,7 +18,7 @@ use super::batch_items::{BATCH_MAX, Items};
 use super::problem::{Problem, code};
 use super::submit::{Make, kept_answer, submit};
 use super::view::Text;
-use super::{Api, Shared, body, wire};
+use super::{Api, Shared, body, headers, wire};
 use crate::auth::Identity;
 use crate::config::Scope;
 use crate::intake::Draft;
@@ -43,7 +43,8 @@ async fn submit_batch(api: &Api, request: Request) -> Result<Response, Problem> 
         return Ok(answer_batch(&refusals, &[]).into_response());
     }
     let make: Make = Arc::new(move |states: &[&NotificationState]| answer_batch(&refusals, states));
-    submit(api, &parts.headers, who.key, drafts, read, make, None).await
+    let wait = headers::wait(&parts.headers, api.server.wait_max);
+    submit(api, &parts.headers, who.key, drafts, read, make, wait).await
 }
 
 /// A batch's notifications, and in the places of those that can't be accepted why not.

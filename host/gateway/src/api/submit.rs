@@ -1,7 +1,7 @@
 //! `POST /api/v1/notifications`, and what it shares with the batch: idempotency, waiting, the answer.
 //!
-//! Bounded by `server.notification_bytes`, by the submissions in flight (intake's), and by `server.waits_max` requests
-//! that wait for an end; further ones are answered at once.
+//! Bounded by `server.notification_bytes`, by the submissions in flight (intake's), and by `server.waits_max` notifications
+//! whose end is waited for; requests with further ones are answered at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use fanfare_model::digest::Digest;
 use fanfare_model::json::canonical;
 use fanfare_model::state::NotificationState;
 use fanfare_model::time::Timestamp;
-use fanfare_store::AcceptedItem;
+use fanfare_store::Cell;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -129,37 +129,44 @@ pub(super) async fn submit(
         Submitted::Fresh { items, answer } => (items, answer),
     };
     api.metrics.accepted(count);
-    if let (Some(wait), [item]) = (wait, items.as_slice())
-        && let Some(response) = wait_for(api, item, wait).await
-    {
-        return Ok(response);
-    }
-    let answer = match (kept, items.as_slice()) {
-        (Some(kept), _) => Answer::from_kept(&kept)?,
-        (None, [item]) => item.cell.read(|state| make(&[state])),
-        (None, items) => {
-            let states: Vec<NotificationState> =
-                items.iter().map(|item| item.cell.read(Clone::clone)).collect();
+    // Nothing but the states is needed any more, and who waits for an end holds nothing else.
+    let cells: Vec<Cell> = items.into_iter().map(|item| item.cell).collect();
+    let applied = match wait {
+        Some(wait) => wait_for(api, &cells, wait).await,
+        None => None,
+    };
+    let answer = match (kept, cells.as_slice()) {
+        (Some(kept), _) if applied.is_none() => Answer::from_kept(&kept)?,
+        (_, [cell]) => cell.read(|state| make(&[state])),
+        (_, cells) => {
+            let states: Vec<NotificationState> = cells.iter().map(|cell| cell.read(Clone::clone)).collect();
             make(&states.iter().collect::<Vec<_>>())
         }
     };
-    Ok(answer.into_response())
+    let mut response = answer.into_response();
+    if let Some(applied) = applied {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
 }
 
-/// The answer once all has ended or the time is over; none when too many wait already.
-async fn wait_for(api: &Api, item: &AcceptedItem, wait: Duration) -> Option<Response> {
-    let _seat = api.waits.try_acquire().ok()?;
+/// Waits until all of it has ended or the time is over, and says what was granted; none, at once, when too many are
+/// waited for already.
+async fn wait_for(api: &Api, cells: &[Cell], wait: Duration) -> Option<HeaderValue> {
+    let seats = u32::try_from(cells.len()).ok()?;
+    let _seats = api.waits.try_acquire_many(seats).ok()?;
+    let ended = async {
+        for cell in cells {
+            api.desk.wait_until_terminal(cell, wait).await;
+        }
+    };
     tokio::select! {
-        () = api.desk.wait_until_terminal(&item.cell, wait) => {}
+        // One time for all of them.
+        _ = tokio::time::timeout(wait, ended) => {}
         // It is accepted all the same, and a stop waits for nobody who only looks on.
         () = api.stopping.cancelled() => {}
     }
-    let now = api.now();
-    let mut response = item.cell.read(|state| answer_one(&[state], now)).into_response();
-    if let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
-        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
-    }
-    Some(response)
+    HeaderValue::try_from(format!("wait={}", wait.as_secs())).ok()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "taken straight from map_err")]

@@ -37,7 +37,7 @@ pub struct ServerConfig {
     pub requests_in_flight_max: usize,
     /// The longest that `Prefer: wait` waits.
     pub wait_max: Duration,
-    /// Requests that wait so at once; further ones are answered without waiting.
+    /// Notifications waited for so at once; requests with further ones are answered without waiting.
     pub waits_max: usize,
     /// Attempts under way get so long to end when the gateway stops.
     pub shutdown_deadline: Duration,
