@@ -20,6 +20,7 @@ mod email;
 mod examples;
 mod fallback;
 mod fan_out;
+mod full;
 mod hook;
 mod hostile;
 mod house;
