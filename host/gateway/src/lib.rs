@@ -20,5 +20,7 @@ pub mod plugins;
 pub mod registry;
 mod serve;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 
 pub use gateway::Gateway;

@@ -102,37 +102,3 @@ fn admit_origin(api: &Api, request: &Request) -> Result<(), Problem> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::Router;
-    use axum::routing::get;
-    use fanfare_store::StoreFigures;
-    use http::StatusCode;
-    use http_body_util::BodyExt as _;
-    use tower::ServiceExt as _;
-
-    #[tokio::test]
-    async fn a_panic_is_answered_500_and_counted_and_the_next_request_goes_on() {
-        let metrics = Arc::new(Metrics::new(None));
-        let router: Router = Router::new()
-            .route("/bug", get(async || -> &'static str { panic!("by a bug") }))
-            .route("/livez", get(async || "live"))
-            .layer(catch(Arc::clone(&metrics)));
-        let ask = async |path: &str| {
-            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-            router.clone().oneshot(request).await.unwrap()
-        };
-        let answered = ask("/bug").await;
-        assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(answered.headers()[header::CONTENT_TYPE], super::super::problem::MEDIA_TYPE);
-        let body = answered.into_body().collect().await.unwrap().to_bytes();
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["code"], "server.panic");
-        assert!(!body.to_string().contains("by a bug"), "what panics say is for the log: {body}");
-        assert_eq!(ask("/livez").await.status(), StatusCode::OK);
-        let text = metrics.encode(&[], &StoreFigures::default());
-        assert!(text.contains("fanfare_panics_total 1\n"), "{text}");
-    }
-}

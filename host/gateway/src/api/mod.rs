@@ -112,7 +112,7 @@ struct Shared {
     parsers: Arc<Semaphore>,
     /// Requests in work that do not submit; intake bounds those that do.
     others: Semaphore,
-    /// Places for requests that wait for an end; nobody queues for one.
+    /// Places for notifications whose end is waited for; nobody queues for one.
     waits: Semaphore,
 }
 
@@ -147,6 +147,12 @@ impl Shared {
 }
 
 fn routes(options: Options) -> Router {
+    guarded(paths(), options)
+}
+
+/// The paths behind what every request passes.
+fn guarded(paths: Router<Api>, options: Options) -> Router {
+    let metrics = Arc::clone(&options.metrics);
     let api = Arc::new(Shared {
         bodies: Bodies::new(options.server.read_timeout),
         uploads: Bodies::within(UPLOADS_MEMORY, options.server.read_timeout),
@@ -158,9 +164,16 @@ fn routes(options: Options) -> Router {
         intake: options.intake,
         desk: options.desk,
         access: options.access,
-        metrics: Arc::clone(&options.metrics),
+        metrics: options.metrics,
         stopping: options.stopping,
     });
+    paths
+        .layer(guard::catch(metrics))
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
+        .with_state(api)
+}
+
+fn paths() -> Router<Api> {
     Router::new()
         .route("/api/v1/notifications", post(submit::one).get(notifications::list))
         .route("/api/v1/notifications/batch", post(batch::batch))
@@ -188,9 +201,6 @@ fn routes(options: Options) -> Router {
         .route("/metrics", get(metrics_text))
         .fallback(unknown)
         .method_not_allowed_fallback(method)
-        .layer(guard::catch(options.metrics))
-        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
-        .with_state(api)
 }
 
 /// The one parameter of a path; what is no UTF-8 is no id or name of ours.
@@ -282,3 +292,6 @@ fn act_problem(error: ActError) -> Problem {
         ActError::Stopping => Problem::new(code::SHUTTING_DOWN, "the gateway is stopping"),
     }
 }
+
+#[cfg(test)]
+mod tests;

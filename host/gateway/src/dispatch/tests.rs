@@ -1,16 +1,11 @@
 //! Dispatch over a store whose disk is full for a while; with a real channel.
 
-use std::collections::BTreeMap;
 use std::future::ready;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfare_model::clock::SystemClock;
-use fanfare_model::json::JsonObject;
 use fanfare_model::notification::Target;
-use fanfare_model::priority::Priority;
 use fanfare_model::state::{NotificationState, Planned};
-use fanfare_runtime::{Compiler, Concurrency, Limits, Runtime, RuntimeOptions};
 use fanfare_store::engine::{
     Ceilings, Class, CommitError, Direction, Engine, Key, Page, Pending, ReadError, Record, Transaction,
     Version,
@@ -19,8 +14,7 @@ use fanfare_store::memory::MemoryEngine;
 use fanfare_store::{Acceptance, AcceptedItem, NewNotification};
 
 use super::*;
-use crate::config::Config;
-use crate::plugins::{self, Plugins};
+use crate::testing::Bench;
 
 /// A store in memory that has no room for settles while it is full.
 #[derive(Debug, Default)]
@@ -71,21 +65,8 @@ async fn accept(store: &Store) -> AcceptedItem {
     let now = store.clock().now();
     let channel: ChannelName = "log".parse().unwrap();
     let notification = Notification {
-        id: store.next_id(),
-        event_type: "a.b".parse().unwrap(),
-        created_at: now,
         to: vec![Target::Channel { channel: channel.clone(), address: None }],
-        title: None,
-        body: None,
-        data: JsonObject::default(),
-        priority: Priority::Normal,
-        send_at: None,
-        expires_at: None,
-        dedup: None,
-        metadata: JsonObject::default(),
-        traceparent: None,
-        submitted_by: None,
-        alert_about: None,
+        ..Notification::new(store.next_id(), "a.b".parse().unwrap(), now)
     };
     let mut state = NotificationState::accepted(&notification);
     let reason = "named in to".to_owned();
@@ -100,37 +81,20 @@ async fn accept(store: &Store) -> AcceptedItem {
 
 #[tokio::test]
 async fn what_is_under_way_when_the_disk_fills_settles_once_there_is_room_and_nothing_else_begins() {
-    let cache = tempfile::tempdir().unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let runtime = Runtime::start(RuntimeOptions {
-        cache_dir: cache.path().to_owned(),
-        compiler: Compiler::InProcess,
-        concurrency: Concurrency { instances_max: 8, guest_threads: 2 },
-        ceilings: Limits::default(),
-        clock: Arc::clone(&clock),
-    });
     let engine = Arc::new(Narrow::default());
-    let store = Store::open(Arc::<Narrow>::clone(&engine), clock).await.unwrap();
-    let variables = BTreeMap::<String, String>::new();
-    let config = Config::read(None, "[channels.log]\nplugin = \"console\"\n", &variables).unwrap();
-    let environment = Arc::new(variables);
-    let options = plugins::Options { runtime: runtime.unwrap(), store: store.clone(), environment };
-    let plugins = Plugins::start(options, &config).await.unwrap();
-    let metrics = Arc::new(Metrics::new(None));
-    let dispatch =
-        Dispatch::new(Options { store: store.clone(), setup: plugins.subscribe(), metrics, slots_total: 8 });
-    let running = dispatch.clone();
-    let running = tokio::spawn(async move { running.run().await });
+    let bench =
+        Bench::start_over(Arc::<Narrow>::clone(&engine), "[channels.log]\nplugin = \"console\"\n").await;
+    let (store, dispatch) = (&bench.store, &bench.dispatch);
 
     engine.full.store(true, Ordering::SeqCst);
-    let first = accept(&store).await;
+    let first = accept(store).await;
     dispatch.offer(&first.cell, Some(&first.notification));
     while store.stagnation().is_none() {
         tokio::task::yield_now().await;
     }
     let attempts = |item: &AcceptedItem| item.cell.read(|state| state.deliveries[0].attempts_total);
     assert_eq!(attempts(&first), 1, "it was sent, and its outcome waits in memory");
-    let second = accept(&store).await;
+    let second = accept(store).await;
     dispatch.offer(&second.cell, Some(&second.notification));
     let mut clocks = Clocks::at(dispatch.shared.now());
     dispatch.turn(&mut clocks).await;
@@ -145,6 +109,5 @@ async fn what_is_under_way_when_the_disk_fills_settles_once_there_is_room_and_no
         tokio::task::yield_now().await;
     }
     assert_eq!(store.refusal(), None);
-    dispatch.stop(Duration::MAX).await;
-    running.await.unwrap();
+    bench.stop().await;
 }
