@@ -90,7 +90,9 @@ fn each_hostile_component_ends_under_its_own_code_and_its_neighbour_delivers_eve
                 "{letter}"
             );
             let message = letter["fault"]["message"].as_str().unwrap();
-            assert!(message.len() <= 1_024 && !message.contains('\u{1b}'), "{letter}");
+            assert!(message.len() <= 1_024 && !message.contains(['\u{1b}', '\u{202e}']), "{letter}");
+            let status = &letter["fault"]["status"];
+            assert!(status.as_u64().is_none_or(|status| (100..600).contains(&status)), "{letter}");
         }
     }
     assert!(hook.heard.try_recv().is_err(), "nothing arrives twice");

@@ -20,5 +20,6 @@ pub mod outcome;
 pub mod priority;
 pub mod retry;
 pub mod state;
+pub mod text;
 pub mod time;
 pub mod trace;

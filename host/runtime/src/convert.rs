@@ -6,6 +6,7 @@ use fanfare_model::fault::{Fault, FaultCode};
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::{Outcome, Receipt};
 use fanfare_model::priority::Priority;
+use fanfare_model::text::plain;
 use fanfare_model::time::Timestamp;
 
 use crate::bindings::channel::fanfare::types::types as wit;
@@ -117,20 +118,25 @@ fn long(cuts: &mut Vec<Cut>, what: &'static str, text: &str) {
     }
 }
 
-/// A text of a guest: bounded, without control characters.
+/// A text of a guest: bounded, and fit to be shown.
 fn text(from: &str) -> String {
-    cut(from, TEXT_BYTES_MAX).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    plain(&cut(from, TEXT_BYTES_MAX))
+}
+
+/// A receiver's status, of HTTP or SMTP; what no receiver can have said is none.
+fn status(from: Option<u16>) -> Option<u16> {
+    from.filter(|status| (100..=599).contains(status))
 }
 
 pub(crate) fn fault(from: &wit::Fault) -> Fault {
-    Fault::new(FaultCode::of_plugin(&from.code), text(&from.message)).with_status(from.status)
+    Fault::new(FaultCode::of_plugin(&from.code), text(&from.message)).with_status(status(from.status))
 }
 
 pub(crate) fn outcome(sent: Result<wit::Receipt, wit::SendError>) -> Outcome {
     match sent {
         Ok(receipt) => Outcome::Delivered(Receipt {
             provider_id: receipt.provider_id.as_deref().map(text),
-            status: receipt.status,
+            status: status(receipt.status),
             detail: receipt.detail.as_deref().map(text),
         }),
         Err(wit::SendError::RetryAfter(after)) => Outcome::Transient {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfare_model::fault::{FaultCode, code};
+use fanfare_model::text::plain;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -175,7 +176,8 @@ impl Guest {
             let cut = Cut { what: Cut::LOG_LINE, given: message.len(), kept: max, unit: "bytes" };
             self.cuts.push(cut);
         }
-        let message = self.secrets.mask_text(cut(message, max));
+        // Secrets first: one may hold such characters itself.
+        let message = plain(&self.secrets.mask_text(cut(message, max)));
         self.log.push(LogLine { level, message });
     }
 

@@ -1,5 +1,6 @@
 //! A look at a component's bytes before anything of it runs: is it one, what does it export, what does it say of itself.
 
+use fanfare_model::text::plain;
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::error::LoadError;
@@ -39,7 +40,7 @@ pub fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> {
     let no_manifest =
         || invalid(format!("it has no {SECTION} section; pack one into it, such as the SDK's build does"));
     let text = found.manifest.ok_or_else(no_manifest)?;
-    let manifest: Manifest = serde_json::from_slice(&text)
+    let mut manifest: Manifest = serde_json::from_slice(&text)
         .map_err(|error| invalid(format!("its manifest can't be read: {error}")))?;
     if manifest.manifest != 1 {
         return Err(invalid(format!(
@@ -60,6 +61,10 @@ pub fn inspect(label: &str, bytes: &[u8]) -> Result<Manifest, LoadError> {
     if let Some(remedy) = mismatch(&version) {
         let ours = contract_served();
         return Err(LoadError::Version { label: label.to_owned(), theirs: version, ours, remedy });
+    }
+    // It is shown to whoever asks what is installed.
+    for text in [&mut manifest.name, &mut manifest.version, &mut manifest.description] {
+        *text = plain(text);
     }
     Ok(manifest)
 }

@@ -69,9 +69,9 @@ impl Screen {
     }
 }
 
-/// Text without control characters.
+/// Text that can do nothing to the terminal.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    fanfare_model::text::plain(text)
 }
 
 /// The text of a member, cleaned; empty when it is absent or null. Other values as JSON.
