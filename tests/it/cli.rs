@@ -2,12 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
-
 use crate::child::{Gateway, Receiver};
+use crate::command::{Ended, command};
 
 /// A gateway with a webhook that answers as it is told, and a channel that writes to the log.
 struct House {
@@ -33,26 +33,8 @@ fn house(further: &str) -> House {
     House { gateway: Gateway::start(&config), receiver, folder }
 }
 
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    fn error(&self) -> Value {
-        serde_json::from_str(&self.err).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
 fn fanfare_at(url: &str, key: &str, arguments: &[&str], input: &str) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+    let mut child = command(Path::new("."))
         .args(arguments)
         .env("FANFARE_URL", url)
         .env("FANFARE_KEY", key)
@@ -64,9 +46,7 @@ fn fanfare_at(url: &str, key: &str, arguments: &[&str], input: &str) -> Ended {
         .unwrap();
     // A command that does not read its input may have gone already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let ended = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: ended.status.code(), out: text(ended.stdout), err: text(ended.stderr) }
+    Ended::of(child.wait_with_output().unwrap())
 }
 
 impl House {

@@ -28,8 +28,14 @@ impl Ended {
     }
 
     #[track_caller]
-    pub(crate) fn json(self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// What it says of its failure with `--json`.
+    #[track_caller]
+    pub(crate) fn error(&self) -> Value {
+        serde_json::from_str(&self.err).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 

@@ -13,6 +13,7 @@ use fanfare_test_components as components;
 use serde_json::Value;
 
 use crate::child::{Gateway, Receiver, call};
+use crate::command::{Ended, command};
 
 /// Looks at something that comes by itself, a twentieth of a second apart, before a test gives up on it.
 const LOOKS: usize = 2_400;
@@ -40,29 +41,14 @@ fn hook(receiver: &Receiver) -> String {
     )
 }
 
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
 fn fanfare(gateway: &Gateway, arguments: &[&str]) -> Ended {
-    let ended = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+    let ended = command(Path::new("."))
         .args(arguments)
         .env("FANFARE_URL", format!("http://{}", gateway.address))
         .env_remove("FANFARE_KEY")
         .env_remove("FANFARE_CONFIG")
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: ended.status.code(), out: text(ended.stdout), err: text(ended.stderr) }
+        .output();
+    Ended::of(ended.unwrap())
 }
 
 impl House {
