@@ -5,6 +5,7 @@ mod every_fault;
 mod faults;
 mod full;
 mod golden;
+mod hooked;
 mod power;
 mod reclaim;
 pub(crate) mod recovery;

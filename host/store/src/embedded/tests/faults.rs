@@ -1,12 +1,14 @@
 //! A disk that fails or fills up, played by a file system of the tests' own.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use super::super::files::{Disk, File, Files, Mode, Room};
+use super::super::files::{File, Room};
 use super::super::{EmbeddedEngine, EmbeddedOptions};
+use super::disk::Operation;
+use super::hooked::{Hooked, Hooks};
 use super::options;
 use crate::contract::{change, commit, key, put, text};
 use crate::engine::{Change, Class, CommitError, Engine, Precondition, Transaction};
@@ -17,72 +19,34 @@ struct Switches {
     fail_sync_once: AtomicBool,
     fail_write: AtomicBool,
     free: AtomicU64,
+    /// What was done, and to which file.
+    trail: Mutex<Vec<(Operation, PathBuf)>>,
 }
 
-#[derive(Debug)]
-struct Faulty(Arc<Switches>);
+impl Hooks for Switches {
+    fn before(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        self.trail.lock().unwrap().push((operation, path.to_owned()));
+        let fails = operation == Operation::Sync
+            && (self.fail_sync.load(Ordering::SeqCst) || self.fail_sync_once.swap(false, Ordering::SeqCst));
+        if fails { Err(io::Error::other("the disk said no")) } else { Ok(()) }
+    }
 
-#[derive(Debug)]
-struct FaultyFile(Arc<dyn File>, Arc<Switches>);
-
-impl Files for Faulty {
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(FaultyFile(Disk.open(path, mode)?, self.0.clone())))
-    }
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        Disk.list(directory)
-    }
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.create_directory(path)
-    }
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.sync_directory(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.link(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        Disk.remove(path)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        Disk.exists(path)
-    }
-    fn room(&self, _: &Path) -> io::Result<Room> {
-        Ok(Room { free: self.0.free.load(Ordering::SeqCst), total: 1 << 30 })
-    }
-}
-
-impl File for FaultyFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(into, offset)
-    }
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.1.fail_write.load(Ordering::SeqCst) {
-            self.0.write_all_at(&bytes[..bytes.len() / 2], offset)?;
+    fn write(&self, file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.fail_write.load(Ordering::SeqCst) {
+            file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.0.write_all_at(bytes, offset)
+        file.write_all_at(bytes, offset)
     }
-    fn sync_data(&self) -> io::Result<()> {
-        if self.1.fail_sync.load(Ordering::SeqCst) || self.1.fail_sync_once.swap(false, Ordering::SeqCst) {
-            return Err(io::Error::other("the disk said no"));
-        }
-        self.0.sync_data()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
+
+    fn room(&self, _: &Path) -> io::Result<Room> {
+        Ok(Room { free: self.free.load(Ordering::SeqCst), total: 1 << 30 })
     }
 }
 
 fn faulty(path: &Path) -> (EmbeddedOptions, Arc<Switches>) {
     let switches = Arc::new(Switches { free: AtomicU64::new(1 << 29), ..Switches::default() });
-    let files = Arc::new(Faulty(switches.clone()));
+    let files = Arc::new(Hooked(switches.clone()));
     (EmbeddedOptions { files, reserve_bytes: None, ..options(path) }, switches)
 }
 
@@ -101,6 +65,29 @@ async fn a_sync_that_failed_is_never_tried_again() {
     assert!(matches!(engine.refusal(), Some(CommitError::Fatal(_))));
     assert_eq!(text(&engine, "a").await.as_deref(), Some("1"));
     assert!(engine.close().await.is_err());
+}
+
+#[tokio::test]
+async fn a_segment_whose_sync_failed_once_is_neither_synced_nor_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, switches) = faulty(directory.path());
+    let engine = EmbeddedEngine::open(options).unwrap();
+    commit(&engine, change(vec![put("a", "1")])).await.unwrap();
+    let first = directory.path().join("journal").join(super::super::journal::segment_name(1));
+    switches.trail.lock().unwrap().clear();
+    switches.fail_sync_once.store(true, Ordering::SeqCst);
+    for n in 0..20 {
+        commit(&engine, change(vec![put(&format!("b{n}"), &"2".repeat(300))])).await.unwrap();
+    }
+    engine.close().await.unwrap();
+    let trail = switches.trail.lock().unwrap();
+    let to_first = trail.iter().filter(|(operation, path)| *path == first && *operation != Operation::Read);
+    let to_first: Vec<_> = to_first.map(|(operation, _)| *operation).collect();
+    assert_eq!(to_first, [Operation::Write, Operation::Sync], "nothing follows the sync that failed");
+    // What was acknowledged was synced elsewhere.
+    let synced_elsewhere =
+        trail.iter().any(|(operation, path)| *operation == Operation::Sync && *path != first);
+    assert!(synced_elsewhere, "{trail:?}");
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
-use super::super::files::{Disk, File, Files, Mode, Room};
 use super::super::format::{FORMAT_PLAIN, FrameBuilder, HEADER_BYTES, Place, SegmentHeader};
 use super::super::journal::{segment_name, segment_number};
 use super::super::plan::Load;
 use super::super::reclaim::Pass;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
+use super::disk::Operation;
+use super::hooked::{Hooked, Hooks};
 use super::{copy, crashed, flush, open, options};
 use crate::contract::{change, commit, key, put, text};
 use crate::engine::{Change, Engine as _, Precondition, Transaction};
@@ -249,12 +250,6 @@ struct Recorder {
     copies: Mutex<Vec<TempDir>>,
 }
 
-#[derive(Debug)]
-struct Recorded(Arc<Recorder>);
-
-#[derive(Debug)]
-struct RecordedFile(Arc<dyn File>, Arc<Recorder>);
-
 impl Recorder {
     fn note(&self) {
         if self.recording.load(Ordering::SeqCst) {
@@ -263,56 +258,12 @@ impl Recorder {
     }
 }
 
-impl Files for Recorded {
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        if mode == Mode::New {
-            self.0.note();
+impl Hooks for Recorder {
+    fn before(&self, operation: Operation, _: &Path) -> io::Result<()> {
+        if matches!(operation, Operation::Create | Operation::Remove | Operation::Write) {
+            self.note();
         }
-        Ok(Arc::new(RecordedFile(Disk.open(path, mode)?, self.0.clone())))
-    }
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        Disk.list(directory)
-    }
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.create_directory(path)
-    }
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.sync_directory(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.link(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.note();
-        Disk.remove(path)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        Disk.exists(path)
-    }
-    fn room(&self, path: &Path) -> io::Result<Room> {
-        Disk.room(path)
-    }
-}
-
-impl File for RecordedFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(into, offset)
-    }
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.1.note();
-        self.0.write_all_at(bytes, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
+        Ok(())
     }
 }
 
@@ -324,7 +275,7 @@ async fn a_crash_at_any_step_of_reclaim_loses_nothing_and_brings_nothing_back() 
         recording: AtomicBool::new(false),
         copies: Mutex::default(),
     });
-    let files = Arc::new(Recorded(recorder.clone()));
+    let files = Arc::new(Hooked(recorder.clone()));
     let engine = EmbeddedEngine::open(EmbeddedOptions { files, ..options(directory.path()) }).unwrap();
     let model = live(&engine, 0, 40).await;
     flush(&engine);

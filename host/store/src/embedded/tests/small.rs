@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::files::{Disk, File, Files, Mode, Room};
+use super::super::files::{File, Room};
 use super::super::{EmbeddedEngine, EmbeddedOptions};
+use super::hooked::{Hooked, Hooks};
 use super::{open, options};
 use crate::contract::{change, key, put, text};
 use crate::engine::{Change, Class, CommitError, Engine as _, Transaction};
@@ -21,12 +22,6 @@ struct SmallDisk {
     /// What others have on it.
     elsewhere: AtomicU64,
 }
-
-#[derive(Debug)]
-struct OnSmallDisk(Arc<SmallDisk>);
-
-#[derive(Debug)]
-struct SmallFile(Arc<dyn File>, Arc<SmallDisk>);
 
 impl SmallDisk {
     fn free(&self) -> u64 {
@@ -45,61 +40,23 @@ fn bytes_below(directory: &Path) -> u64 {
     entries.flatten().map(of).sum()
 }
 
-impl Files for OnSmallDisk {
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(SmallFile(Disk.open(path, mode)?, self.0.clone())))
-    }
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        Disk.list(directory)
-    }
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.create_directory(path)
-    }
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.sync_directory(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        Disk.remove(path)
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.link(from, to)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        Disk.exists(path)
-    }
-    fn room(&self, _: &Path) -> io::Result<Room> {
-        Ok(Room { free: self.0.free(), total: self.0.total })
-    }
-}
-
-impl File for SmallFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(into, offset)
-    }
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.1.free() < bytes.len() as u64 {
+impl Hooks for SmallDisk {
+    fn write(&self, file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.free() < bytes.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.0.write_all_at(bytes, offset)
+        file.write_all_at(bytes, offset)
     }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
+
+    fn room(&self, _: &Path) -> io::Result<Room> {
+        Ok(Room { free: self.free(), total: self.total })
     }
 }
 
 fn on_small_disk(directory: &Path, total: u64) -> (EmbeddedOptions, Arc<SmallDisk>) {
     let disk = Arc::new(SmallDisk { directory: directory.to_owned(), total, elsewhere: AtomicU64::new(0) });
     let settings = EmbeddedOptions {
-        files: Arc::new(OnSmallDisk(disk.clone())),
+        files: Arc::new(Hooked(disk.clone())),
         flush_interval: Duration::from_millis(50),
         segment_bytes: 64 << 20,
         reserve_bytes: None,
