@@ -242,7 +242,7 @@ impl Committer {
         let looked_up = lookups.filter(|lookups| lookups.drops == drops).and_then(|lookups| lookups.get(key));
         let indexed = match looked_up {
             Some(indexed) => indexed,
-            None => self.shared.index.get(key).map_err(|error| self.shared.health.index_failed(&error))?,
+            None => self.shared.index.get(key).map_err(|error| self.shared.index_error(&error))?,
         };
         Ok(indexed.map(|indexed| match indexed.value {
             Stored::Inline { value, .. } => Current { version: indexed.version, value: Some(value) },

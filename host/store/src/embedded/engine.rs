@@ -84,7 +84,9 @@ impl EmbeddedEngine {
         self.parts.readers.submit(move |shared| {
             let _ = reply.send(work(shared));
         });
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(ReadError("it is closed".to_owned()))) })
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| Err(ReadError("it is closed, or the read panicked".to_owned())))
+        })
     }
 
     /// The record, if no disk is needed to tell.
@@ -250,21 +252,21 @@ impl Parts {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Threads { committer, indexer, reclaim, readers, lock }) = threads.take() {
             let health = &self.shared.health;
-            let gone = |_| health.fail("one of its threads panicked".to_owned());
-            // Each is told to stop only when nobody who could give it work is left.
+            // Each is told to stop only when nobody who could give it work is left. One that panicked has said so
+            // already, and is joined like any other.
             self.reclaim.close();
-            let mut joined = reclaim.join().map_err(gone);
+            let _ = reclaim.join();
             self.queue.close();
-            joined = joined.and(committer.join().map_err(gone));
+            let _ = committer.join();
             self.indexer.close();
-            joined = joined.and(indexer.join().map_err(gone));
+            let _ = indexer.join();
             self.readers.close();
             for reader in readers {
-                joined = joined.and(reader.join().map_err(gone));
+                let _ = reader.join();
             }
             // sled writes when it is closed, and ends the process where it can't; all that it has is durable.
             let is_full = !self.shared.room().fits_index();
-            if joined.is_err() || health.index_is_broken() || is_full {
+            if health.index_is_broken() || is_full {
                 self.shared.index.abandon();
             } else if let Err(error) = self.shared.index.close() {
                 health.index_failed(&error);

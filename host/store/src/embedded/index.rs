@@ -5,7 +5,10 @@
 //! journal position that is covered, and what each segment holds ([`Share`]).
 //!
 //! sled panics where it meets what it does not expect, so every call goes through [`guarded`]. A failure is not
-//! repaired here: the engine stops, and the next start builds the index anew.
+//! repaired here: the engine stops, and the next start builds the index anew. A disk that was filled is another matter
+//! ([`IndexError::NoRoom`]): the index is *lost*, which takes nothing from what it had flushed, and once there is room it
+//! is opened again ([`Index::revive`]). A sled that failed can't be closed, so each time one is left behind in memory,
+//! with some 80 open files; after [`REVIVALS_MAX`] of them it takes a restart.
 //!
 //! sled's own flusher is given an interval that never ends rather than none: without one, sled flushes whenever
 //! a handle is dropped, and each iterator is a handle, so that every scan would flush half of what is being
@@ -14,8 +17,14 @@
 //! sled keeps some 80 bytes for each key that was written since it was opened, whatever its cache size; closing
 //! and opening it gives them back, so that is done after [`WRITES_BEFORE_RECYCLING`].
 
-use std::collections::{BTreeMap, BTreeSet};
+mod entry;
+mod place;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeMap;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -23,19 +32,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::format::{Cursor, put_varint};
-use super::journal::{Location, Position};
-use super::overlay::{Entries, Frozen, State, Tombs, record_bytes};
-use crate::engine::{Direction, Key, Value, Version};
+pub(crate) use entry::{INLINE_BYTES_MAX, Indexed, Share, Shares, Stored};
+use entry::{decode_position, decoded, encode_position};
+pub(crate) use place::bring_home;
 
-/// Values up to this size lie in the index itself, and a scan of them reads nothing else.
-pub(crate) const INLINE_BYTES_MAX: usize = 128;
+use super::journal::{Position, is_full};
+use super::overlay::{Entries, Frozen, State, record_bytes};
+use crate::engine::{Direction, Key};
 
 /// About 48 MiB of sled's memory.
 const WRITES_BEFORE_RECYCLING: u64 = 600_000;
 
 /// Clean leaves kept in memory.
 const CACHE_BYTES: usize = 24 << 20;
+
+/// How often it is opened again after it was lost.
+const REVIVALS_MAX: u32 = 4;
 
 /// A child process reaches its `exec` sooner.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -54,8 +66,13 @@ type Db = sled::Db<128>;
 
 /// sled failed; the text is for people.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the index failed: {0}")]
-pub(crate) struct IndexError(pub(crate) String);
+pub(crate) enum IndexError {
+    /// The disk was full. It is opened again when there is room.
+    #[error("the index found no room on the disk ({0}); it is read and written again once there is some")]
+    NoRoom(String),
+    #[error("the index failed: {0}")]
+    Failed(String),
+}
 
 /// Why an index could not be opened.
 #[derive(Clone, Debug)]
@@ -66,150 +83,80 @@ pub(crate) enum Unopened {
     Unusable(IndexError),
 }
 
-/// What a segment holds, as of a flush.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Share {
-    /// Bytes of the records that are current.
-    pub(crate) live: i64,
-    /// Bytes of its deletions.
-    pub(crate) tombs: u64,
-    /// The newest of the deletions.
-    pub(crate) newest_tomb: u64,
-}
-
-/// What all segments hold, and the journal position up to which that is so.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shares {
-    pub(crate) of: BTreeMap<u64, Share>,
-    pub(crate) flushed: Position,
-}
-
-/// What the index holds of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Indexed {
-    pub(crate) version: Version,
-    pub(crate) value: Stored,
-}
-
-/// A value, or where it is. Both name their segment: the journal must keep inline values too, or the index
-/// could not be built again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stored {
-    Inline { segment: u64, value: Value },
-    At(Location),
-}
-
-impl Stored {
-    /// The bytes of the value.
-    pub(crate) fn bytes(&self) -> u64 {
-        match self {
-            Self::Inline { value, .. } => value.len() as u64,
-            Self::At(at) => u64::from(at.length),
-        }
-    }
-}
-
-impl Indexed {
-    fn encode(version: Version, at: Location, value: Option<&Value>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(32);
-        put_varint(&mut bytes, version.0);
-        put_varint(&mut bytes, at.segment);
-        match value.filter(|value| value.len() <= INLINE_BYTES_MAX) {
-            Some(value) => {
-                bytes.push(0);
-                bytes.extend_from_slice(value);
-            }
-            None => {
-                bytes.push(1);
-                put_varint(&mut bytes, at.offset);
-                put_varint(&mut bytes, u64::from(at.length));
-                bytes.extend(at.crc.to_le_bytes());
-            }
-        }
-        bytes
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
-        let version = Version(cursor.varint()?);
-        let segment = cursor.varint()?;
-        let value = if cursor.u8()? == 0 {
-            Stored::Inline { segment, value: cursor.0.into() }
-        } else {
-            let offset = cursor.varint()?;
-            let length = u32::try_from(cursor.varint()?).ok()?;
-            Stored::At(Location { segment, offset, length, crc: cursor.u32()? })
-        };
-        Some(Self { version, value })
-    }
-
-    /// The segment that must be kept for it, and the length of its value there.
-    fn place(&self) -> (u64, usize) {
-        match &self.value {
-            Stored::Inline { segment, value } => (*segment, value.len()),
-            Stored::At(at) => (at.segment, at.length as usize),
-        }
-    }
-}
-
 /// The index.
 #[derive(Debug)]
 pub(crate) struct Index {
-    path: PathBuf,
+    home: PathBuf,
     handles: Mutex<Handles>,
     returned: Condvar,
     writes: AtomicU64,
     shares: Mutex<Shares>,
     /// Segments that are gone, to be forgotten with the next batch.
     gone: Mutex<Vec<u64>>,
+    #[cfg(test)]
+    before_flush: Mutex<Option<Hook>>,
 }
 
 /// A handle of sled serves one thread at a time; they are lent, so that there are no more than threads, and so
 /// that all can be called in.
 #[derive(Debug)]
 struct Handles {
+    state: Opening,
     first: Option<Db>,
     idle: Vec<Db>,
     lent: usize,
     called_in: bool,
+    /// How often it was lost: a handle that was lent before is not taken back.
+    losses: u32,
+    /// How often what it wrote was moved on.
+    moves: u32,
+}
+
+/// Whether there is a sled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    Open,
+    /// Not for now. One that failed may hold the locks on its directories still.
+    Lost {
+        locked: bool,
+    },
+    Closed,
+}
+
+/// What was found on the disk.
+struct Found {
+    db: Db,
+    covered: Option<Position>,
+    of: BTreeMap<u64, Share>,
 }
 
 impl Index {
-    /// Opens or creates it, and answers the position it covers; on a thread of its own, where a panic is an error.
+    /// Opens or creates it, and answers the position it covers.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<Position>), Unopened> {
-        let owned = path.to_owned();
-        let failed = |text: String| Unopened::Unusable(IndexError(text));
-        let opening = std::thread::Builder::new().name("fanfare-index-open".to_owned()).spawn(move || {
-            guarded(|| {
-                let db = open_db(&owned)?;
-                let (format, covered) = (db.get(FORMAT_KEY)?, db.get(COVERED)?);
-                let shares = read_shares(&db)?;
-                Ok((db, format, covered, shares))
-            })
-        });
-        let opening = opening.map_err(|error| failed(error.to_string()))?;
-        let opened = opening.join().map_err(|_| failed("it panicked".to_owned()))?;
-        let (db, format, covered, of) = opened.map_err(Unopened::Unusable)?;
-        let format = format.and_then(|bytes| (*bytes).try_into().ok()).map(u32::from_le_bytes);
-        let covered = match (covered, format) {
-            (None, _) => None,
-            (Some(_), Some(newer)) if newer > FORMAT => return Err(Unopened::Newer(newer)),
-            (Some(_), None | Some(..FORMAT)) => return Err(failed("it has an older format".to_owned())),
-            (Some(bytes), Some(_)) => {
-                let position = decode_position(&bytes);
-                Some(position.ok_or_else(|| failed("its position is unreadable".to_owned()))?)
-            }
-        };
-        let handles = Handles { first: Some(db), idle: Vec::new(), lent: 0, called_in: false };
-        let index = Self {
-            path: path.to_owned(),
+        let Found { db, covered, of } = find(path)?;
+        let index = Self::with_state(path, Opening::Open, Some(db));
+        *index.shares() = Shares { of, flushed: covered.unwrap_or_default() };
+        Ok((index, covered))
+    }
+
+    /// One that can't be opened for want of room, and holds nothing. [`Self::revive`] begins it anew.
+    pub(crate) fn absent(path: &Path) -> Self {
+        Self::with_state(path, Opening::Lost { locked: false }, None)
+    }
+
+    fn with_state(path: &Path, state: Opening, first: Option<Db>) -> Self {
+        let handles =
+            Handles { state, first, idle: Vec::new(), lent: 0, called_in: false, losses: 0, moves: 0 };
+        Self {
+            home: path.to_owned(),
             handles: Mutex::new(handles),
             returned: Condvar::new(),
             writes: AtomicU64::new(0),
-            shares: Mutex::new(Shares { of, flushed: covered.unwrap_or_default() }),
+            shares: Mutex::default(),
             gone: Mutex::default(),
-        };
-        Ok((index, covered))
+            #[cfg(test)]
+            before_flush: Mutex::default(),
+        }
     }
 
     /// The newest format that is known here.
@@ -232,7 +179,7 @@ impl Index {
     /// Forgets what a dropped segment held.
     pub(crate) fn forget(&self, segments: &[u64]) {
         self.shares().of.retain(|segment, _| !segments.contains(segment));
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner).extend(segments);
+        self.gone().extend(segments);
     }
 
     fn lock(&self) -> MutexGuard<'_, Handles> {
@@ -240,21 +187,28 @@ impl Index {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Db) -> io::Result<T>) -> Result<T, IndexError> {
-        let db = {
+        let (db, losses) = {
             let mut handles = self.lock();
             while handles.called_in {
                 handles = self.returned.wait(handles).unwrap_or_else(PoisonError::into_inner);
             }
             let Some(db) = handles.idle.pop().or_else(|| handles.first.clone()) else {
-                return Err(IndexError("it is closed".to_owned()));
+                return Err(handles.missing());
             };
             handles.lent += 1;
-            db
+            (db, handles.losses)
         };
         let result = guarded(|| work(&db));
         let mut handles = self.lock();
-        handles.idle.push(db);
         handles.lent -= 1;
+        if handles.losses == losses {
+            handles.idle.push(db);
+        } else {
+            leave(db);
+        }
+        if matches!(result, Err(IndexError::NoRoom(_))) && handles.losses == losses {
+            handles.lose();
+        }
         if handles.called_in {
             self.returned.notify_all();
         }
@@ -275,7 +229,25 @@ impl Index {
         result
     }
 
+    /// Whether it waits for room to be opened.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.lock().state, Opening::Lost { .. })
+    }
+
+    /// Where it lies at present.
+    pub(crate) fn path(&self) -> PathBuf {
+        place::moved(&self.home, self.lock().moves)
+    }
+
+    /// Whether there is nothing in it to be read: it was lost before its first flush.
+    fn is_void(&self) -> bool {
+        self.is_lost() && self.shares().flushed == Position::default()
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Indexed>, IndexError> {
+        if self.is_void() {
+            return Ok(None);
+        }
         self.with(|db| db.get(key)?.map(|bytes| decoded(&bytes)).transpose())
     }
 
@@ -286,6 +258,9 @@ impl Index {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<(Key, Indexed)>, IndexError> {
+        if self.is_void() {
+            return Ok(Vec::new());
+        }
         let owned = |entry: io::Result<(sled::InlineArray, sled::InlineArray)>| {
             let (key, bytes) = entry?;
             Ok((key.to_vec(), decoded(&bytes)?))
@@ -310,14 +285,28 @@ impl Index {
         })
     }
 
-    /// Writes a map, and that the journal is covered up to its end; nothing is durable before [`Self::flush`].
-    pub(crate) fn apply(&self, frozen: &Frozen) -> Result<(), IndexError> {
+    /// Whether it holds durably all that was committed up to there.
+    pub(crate) fn covers(&self, position: Position) -> bool {
+        self.shares().flushed == position
+    }
+
+    /// Makes a map durable, as one, and that the journal is covered up to its end.
+    pub(crate) fn write(&self, frozen: &Frozen) -> Result<(), IndexError> {
+        let gone = std::mem::take(&mut *self.gone());
+        let written = self.apply(frozen, &gone).and_then(|()| self.flush());
+        match &written {
+            Ok(()) => self.shares().flushed = frozen.covered,
+            Err(_) => self.gone().extend(gone),
+        }
+        written
+    }
+
+    fn apply(&self, frozen: &Frozen, gone: &[u64]) -> Result<(), IndexError> {
         self.writes.fetch_add(frozen.entries.len() as u64, Ordering::Relaxed);
-        let gone = std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner));
         let changes = self.with(|db| {
             let live = write_entries(db, &frozen.entries)?;
             for segment in gone {
-                db.remove(share_key(segment))?;
+                db.remove(share_key(*segment))?;
             }
             db.insert(FORMAT_KEY, FORMAT.to_le_bytes().to_vec())?;
             db.insert(COVERED, encode_position(frozen.covered))?;
@@ -332,11 +321,16 @@ impl Index {
         })
     }
 
-    /// Makes everything applied durable, as one, up to `covered`.
-    pub(crate) fn flush(&self, covered: Position) -> Result<(), IndexError> {
-        self.with(|db| db.flush().map(|_| ()))?;
-        self.shares().flushed = covered;
-        Ok(())
+    fn flush(&self) -> Result<(), IndexError> {
+        self.with(|db| {
+            #[cfg(test)]
+            self.strike()?;
+            db.flush().map(|_| ())
+        })
+    }
+
+    fn gone(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes and opens sled when enough was written since it was opened; everything must be flushed.
@@ -345,18 +339,69 @@ impl Index {
             return Ok(());
         }
         self.writes.store(0, Ordering::Relaxed);
+        let path = self.path();
         self.alone(|handles| {
-            guarded(|| {
+            let opened = guarded(|| {
                 handles.drop_all();
-                handles.first = Some(open_db(&self.path)?);
-                Ok(())
-            })
+                open_db(&path)
+            });
+            if matches!(opened, Err(IndexError::NoRoom(_))) {
+                handles.state = Opening::Lost { locked: false };
+            }
+            handles.first = Some(opened?);
+            Ok(())
         })
+    }
+
+    /// Opens it again after it was lost: as its last flush left it, or anew if there was none. For its one writer.
+    pub(crate) fn revive(&self) -> Result<(), IndexError> {
+        let (locked, losses) = match &*self.lock() {
+            Handles { state: Opening::Lost { locked }, losses, .. } => (*locked, *losses),
+            Handles { state: Opening::Open, .. } => return Ok(()),
+            handles => return Err(handles.missing()),
+        };
+        if losses > REVIVALS_MAX {
+            let text = format!("the disk was full in the middle of a write {losses} times");
+            return Err(IndexError::Failed(text));
+        }
+        if locked {
+            let (from, to) = (self.path(), place::moved(&self.home, self.lock().moves + 1));
+            guarded(|| place::move_on(&from, &to))?;
+            let mut handles = self.lock();
+            handles.moves += 1;
+            handles.state = Opening::Lost { locked: false };
+        }
+        let (path, before) = (self.path(), self.shares().flushed);
+        if before == Position::default() {
+            guarded(|| place::remove(&path))?;
+        }
+        let Found { db, covered, of } = find(&path).map_err(|error| match error {
+            Unopened::Newer(_) => IndexError::Failed("another version wrote it".to_owned()),
+            Unopened::Unusable(error) => error,
+        })?;
+        let flushed = covered.unwrap_or_default();
+        if flushed < before {
+            leave(db);
+            return Err(IndexError::Failed("it lacks what it had flushed".to_owned()));
+        }
+        // The flush that failed may have come about all the same.
+        *self.shares() = Shares { of, flushed };
+        self.writes.store(0, Ordering::Relaxed);
+        let mut handles = self.lock();
+        handles.first = Some(db);
+        handles.state = Opening::Open;
+        Ok(())
+    }
+
+    /// Removes what lies there of one that holds nothing.
+    pub(crate) fn clear_if_void(&self) -> Result<(), IndexError> {
+        if self.is_void() { guarded(|| place::remove(&self.path())) } else { Ok(()) }
     }
 
     /// Closes it; everything must be flushed.
     pub(crate) fn close(&self) -> Result<(), IndexError> {
         self.alone(|handles| {
+            handles.state = Opening::Closed;
             guarded(|| {
                 handles.drop_all();
                 Ok(())
@@ -366,11 +411,33 @@ impl Index {
 
     /// Lets go of sled without closing it: closing flushes, and sled ends the process if that fails, as it does on a
     /// full disk and after a failure. Opened again by this very process, the index is found locked, and built anew.
-    #[allow(clippy::mem_forget, reason = "the engine ends, and the process is about to stop")]
     pub(crate) fn abandon(&self) {
         let mut handles = self.lock();
-        std::mem::forget(handles.first.take());
-        std::mem::forget(std::mem::take(&mut handles.idle));
+        handles.lose();
+        handles.state = Opening::Closed;
+    }
+
+    /// Has something happen when sled is about to flush: an error, a panic, or a disk that fills up.
+    #[cfg(test)]
+    pub(crate) fn before_flush(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        *self.before_flush.lock().unwrap() = Some(Hook(Box::new(work)));
+    }
+
+    #[cfg(test)]
+    fn strike(&self) -> io::Result<()> {
+        let hook = self.before_flush.lock().unwrap_or_else(PoisonError::into_inner).take();
+        hook.map_or(Ok(()), |hook| (hook.0)())
+    }
+}
+
+/// What a test has happen when sled is about to flush.
+#[cfg(test)]
+struct Hook(Box<dyn FnOnce() -> io::Result<()> + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
     }
 }
 
@@ -380,35 +447,26 @@ impl Handles {
         self.idle.clear();
         self.first = None;
     }
+
+    fn lose(&mut self) {
+        self.first.take().into_iter().chain(self.idle.drain(..)).for_each(leave);
+        self.state = Opening::Lost { locked: true };
+        self.losses += 1;
+    }
+
+    /// Why there is no handle.
+    fn missing(&self) -> IndexError {
+        match self.state {
+            Opening::Lost { .. } => IndexError::NoRoom("it is not open".to_owned()),
+            Opening::Open | Opening::Closed => IndexError::Failed("it is closed".to_owned()),
+        }
+    }
 }
 
-impl Share {
-    fn encode(self) -> Vec<u8> {
-        [self.live.to_le_bytes(), self.tombs.to_le_bytes(), self.newest_tomb.to_le_bytes()].concat()
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
-        let live = i64::from_le_bytes(*cursor.take(8)?.first_chunk()?);
-        Some(Self { live, tombs: cursor.u64()?, newest_tomb: cursor.u64()? })
-    }
-}
-
-impl Shares {
-    /// Counts a batch, and answers what is said of the segments that it changed.
-    fn change(&mut self, live: &BTreeMap<u64, i64>, tombs: &Tombs) -> Vec<(u64, Share)> {
-        for (segment, change) in live {
-            let share = self.of.entry(*segment).or_default();
-            share.live = share.live.saturating_add(*change);
-        }
-        for (segment, tomb) in &tombs.0 {
-            let share = self.of.entry(*segment).or_default();
-            share.tombs += tomb.bytes;
-            share.newest_tomb = share.newest_tomb.max(tomb.newest);
-        }
-        let changed: BTreeSet<u64> = live.keys().chain(tombs.0.keys()).copied().collect();
-        changed.into_iter().filter_map(|segment| Some((segment, *self.of.get(&segment)?))).collect()
-    }
+/// Keeps a handle from closing sled, which would wait for ever, or end the process, after a failure.
+#[allow(clippy::mem_forget, reason = "a sled that failed can't be closed; how many may be left is bounded")]
+fn leave(db: Db) {
+    std::mem::forget(db);
 }
 
 /// Answers by how much the live bytes of segments changed.
@@ -450,6 +508,38 @@ fn read_shares(db: &Db) -> io::Result<BTreeMap<u64, Share>> {
     Ok(shares)
 }
 
+/// Opens what lies there, on a thread of its own, where a panic is an error.
+fn find(path: &Path) -> Result<Found, Unopened> {
+    let owned = path.to_owned();
+    let failed = |text: &str| Unopened::Unusable(IndexError::Failed(text.to_owned()));
+    #[cfg(test)]
+    if tests::NO_ROOM_TO_OPEN.replace(false) {
+        return Err(Unopened::Unusable(IndexError::NoRoom("says the test".to_owned())));
+    }
+    let opening = std::thread::Builder::new().name("fanfare-index-open".to_owned()).spawn(move || {
+        guarded(|| {
+            // Where something is amiss it is not closed: closing writes.
+            let db = ManuallyDrop::new(open_db(&owned)?);
+            let (format, covered) = (db.get(FORMAT_KEY)?, db.get(COVERED)?);
+            let shares = read_shares(&db)?;
+            Ok((ManuallyDrop::into_inner(db), format, covered, shares))
+        })
+    });
+    let opening = opening.map_err(|error| failed(&error.to_string()))?;
+    let opened = opening.join().map_err(|_| failed("it panicked"))?;
+    let (db, format, covered, of) = opened.map_err(Unopened::Unusable)?;
+    let format = format.and_then(|bytes| (*bytes).try_into().ok()).map(u32::from_le_bytes);
+    let covered = match (covered, format) {
+        (None, _) => None,
+        (Some(_), Some(newer)) if newer > FORMAT => return Err(Unopened::Newer(newer)),
+        (Some(_), None | Some(..FORMAT)) => return Err(failed("it has an older format")),
+        (Some(bytes), Some(_)) => {
+            Some(decode_position(&bytes).ok_or_else(|| failed("its position is unreadable"))?)
+        }
+    };
+    Ok(Found { db, covered, of })
+}
+
 /// Opens sled. The store's own lock is held, so a lock on the index can only be the last handle's, copied into a
 /// child process that has not reached its `exec` (sled itself starts `sync` when it opens): it goes in a moment.
 fn open_db(path: &Path) -> io::Result<Db> {
@@ -472,111 +562,10 @@ fn open_db(path: &Path) -> io::Result<Db> {
 /// Runs a call of sled, and makes a panic an error.
 fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| IndexError(error.to_string())),
-        Err(_) => Err(IndexError("it panicked".to_owned())),
-    }
-}
-
-fn decoded(bytes: &[u8]) -> io::Result<Indexed> {
-    Indexed::decode(bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an entry is unreadable"))
-}
-
-fn encode_position(position: Position) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(24);
-    for n in [position.segment, position.offset, position.sequence] {
-        bytes.extend(n.to_le_bytes());
-    }
-    bytes
-}
-
-fn decode_position(bytes: &[u8]) -> Option<Position> {
-    let mut cursor = Cursor(bytes);
-    Some(Position { segment: cursor.u64()?, offset: cursor.u64()?, sequence: cursor.u64()? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frozen(entries: Entries, tombs: Tombs) -> Frozen {
-        Frozen { entries: std::sync::Arc::new(entries), tombs, covered: Position::default() }
-    }
-
-    #[test]
-    fn entries_read_back_as_they_were_written() {
-        let at = Location { segment: 3, offset: 300, length: 2, crc: 9 };
-        let small = Value::from(*b"ab");
-        let inline = Indexed::decode(&Indexed::encode(Version(7), at, Some(&small)));
-        let value = Stored::Inline { segment: 3, value: small };
-        assert_eq!(inline, Some(Indexed { version: Version(7), value }));
-        let placed = Indexed::decode(&Indexed::encode(Version(7), at, None));
-        assert_eq!(placed, Some(Indexed { version: Version(7), value: Stored::At(at) }));
-    }
-
-    #[test]
-    fn the_live_bytes_of_each_segment_follow_what_is_replaced_and_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, _) = Index::open(directory.path()).unwrap();
-        let put = |segment, length| State::Put {
-            at: Location { segment, offset: 40, length, crc: 0 },
-            value: None,
-        };
-        let entry = |n, state| super::super::overlay::Entry { version: Version(n), state };
-        let live = |index: &Index, segment| index.shares().of.get(&segment).unwrap().live;
-        let first = [(vec![0, 0, 1], entry(1, put(1, 500))), (vec![0, 0, 2], entry(1, put(1, 70)))];
-        index.apply(&frozen(Entries::from(first), Tombs::default())).unwrap();
-        assert_eq!(live(&index, 1), 570 + 2 * 11);
-        let second = [(vec![0, 0, 1], entry(2, put(2, 900))), (vec![0, 0, 2], entry(2, State::Gone))];
-        let mut tombs = Tombs::default();
-        tombs.add(2, 3, 2);
-        index.apply(&frozen(Entries::from(second), tombs)).unwrap();
-        index.flush(Position::default()).unwrap();
-        let of = index.shares().of.clone();
-        assert_eq!(of[&1], Share::default());
-        assert_eq!(of[&2], Share { live: 911, tombs: 11, newest_tomb: 2 });
-        index.close().unwrap();
-        let (again, _) = Index::open(directory.path()).unwrap();
-        assert_eq!(again.shares().of, of);
-    }
-
-    #[test]
-    fn a_page_of_a_short_range_reads_nothing_of_what_lies_behind_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, _) = Index::open(directory.path()).unwrap();
-        let at = Location { segment: 1, offset: 40, length: 5, crc: 0 };
-        let entry = |n: u32| {
-            let entry =
-                super::super::overlay::Entry { version: Version(1), state: State::Put { at, value: None } };
-            ([vec![0, 0], n.to_be_bytes().to_vec()].concat(), entry)
-        };
-        index.apply(&frozen((0..6_400).map(entry).collect(), Tombs::default())).unwrap();
-        index.flush(Position::default()).unwrap();
-        let leaves_read = |index: &Index| {
-            let stats = index.with(|db| Ok(db.stats().cache)).unwrap();
-            stats.cache_hits + stats.cache_misses
-        };
-        let before = leaves_read(&index);
-        for direction in [Direction::Forward, Direction::Backward] {
-            let page = index.page(&(entry(10).0..entry(15).0), 1_000, direction).unwrap();
-            assert_eq!(page.len(), 5);
-        }
-        let read = leaves_read(&index) - before;
-        assert!(read < 10, "{read} leaves were read, of fifty and more");
-    }
-
-    #[test]
-    fn an_index_that_has_grown_is_opened_again_with_all_that_it_held() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, _) = Index::open(directory.path()).unwrap();
-        let at = Location { segment: 1, offset: 40, length: 5, crc: 0 };
-        let entry =
-            super::super::overlay::Entry { version: Version(1), state: State::Put { at, value: None } };
-        index.apply(&frozen(Entries::from([(vec![0, 0, 1], entry)]), Tombs::default())).unwrap();
-        index.flush(Position::default()).unwrap();
-        index.writes.store(WRITES_BEFORE_RECYCLING, Ordering::Relaxed);
-        index.recycle_if_grown().unwrap();
-        assert_eq!(index.writes.load(Ordering::Relaxed), 0);
-        let expected = Indexed { version: Version(1), value: Stored::At(at) };
-        assert_eq!(index.get(&[0, 0, 1]).unwrap(), Some(expected));
+        Ok(result) => result.map_err(|error| {
+            let text = error.to_string();
+            if is_full(&error) { IndexError::NoRoom(text) } else { IndexError::Failed(text) }
+        }),
+        Err(_) => Err(IndexError::Failed("it panicked".to_owned())),
     }
 }

@@ -4,13 +4,15 @@
 //! bounds the delay is memory, and the time that a replay would take. When it falls behind by
 //! [`FLUSHES_BEHIND_MAX`] flushes, the committer waits.
 //!
-//! It writes nothing while the disk is too full for it. Then the committer does not wait: the overlay grows by no more
-//! than what still fits into the journal.
+//! It writes nothing while the disk is too full for it, and begins again with the same map where others filled the disk
+//! in the middle of a write. Meanwhile the committer does not wait: the overlay grows by no more than what still fits
+//! into the journal.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::index::IndexError;
+use super::index::{Index, IndexError};
+use super::journal::is_full;
 use super::shared::{Health, Shared};
 
 const FLUSHES_BEHIND_MAX: u64 = 2;
@@ -111,7 +113,7 @@ impl Indexer {
     /// Runs until it is closed or the index fails.
     pub(crate) fn run(&self, shared: &Arc<Shared>) {
         loop {
-            let closing = self.wait_until_due();
+            let closing = self.wait_until_due(&shared.index);
             let written = self.write(shared);
             if matches!(written, Ok(Written::NoRoom)) && !closing {
                 self.wait_for_room();
@@ -138,7 +140,23 @@ impl Indexer {
     /// Writes where there is room for all of it.
     fn write(&self, shared: &Shared) -> Result<Written, IndexError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.room().fits_index() { flush(shared).map(|()| Written::All) } else { Ok(Written::NoRoom) }
+        if !shared.room().fits_index() {
+            return Ok(Written::NoRoom);
+        }
+        match flush(shared) {
+            Ok(()) => Ok(Written::All),
+            Err(IndexError::NoRoom(error)) => {
+                tracing::warn!(error = %error, "index found no room; it is tried again");
+                Ok(Written::NoRoom)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// It writes no more: whoever waits for it goes on.
+    pub(crate) fn end(&self) {
+        self.lock().over = true;
+        self.changed.notify_all();
     }
 
     /// While it is held, the index is not written.
@@ -160,13 +178,13 @@ impl Indexer {
     }
 
     /// Answers whether this flush is the last one.
-    fn wait_until_due(&self) -> bool {
+    fn wait_until_due(&self, index: &Index) -> bool {
         let mut backlog = self.lock();
         loop {
             let waited = backlog.since.map(|since| since.elapsed());
             let due =
                 waited.is_some_and(|waited| waited >= self.interval) || backlog.bytes >= self.flush_bytes;
-            if due || backlog.asked || backlog.closing {
+            if due || backlog.asked || backlog.closing || index.is_lost() {
                 backlog.bytes = 0;
                 backlog.since = None;
                 backlog.asked = false;
@@ -174,30 +192,56 @@ impl Indexer {
                 self.changed.notify_all();
                 return backlog.closing;
             }
-            backlog = match waited {
-                None => self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner),
-                Some(waited) => {
-                    let rest = self.interval.saturating_sub(waited);
-                    self.changed.wait_timeout(backlog, rest).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            // A reader may be the one who finds out that it was lost, and tells nobody.
+            let rest = waited.map_or(LOOK_FOR_ROOM_EVERY, |waited| self.interval.saturating_sub(waited));
+            let rest = rest.min(LOOK_FOR_ROOM_EVERY);
+            backlog = self.changed.wait_timeout(backlog, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
 /// Moves everything committed so far into the index, durably.
 pub(crate) fn flush(shared: &Shared) -> Result<(), IndexError> {
+    if shared.index.is_lost() {
+        revive(shared)?;
+    }
+    // What came since lies behind what was not written the last time.
+    if shared.overlay.is_frozen() {
+        write_map(shared)?;
+    }
+    write_map(shared)
+}
+
+/// Writes the map that waits, or makes one of what is in the overlay.
+fn write_map(shared: &Shared) -> Result<(), IndexError> {
     let Some(frozen) = shared.overlay.freeze() else { return Ok(()) };
     let started = Instant::now();
-    shared.index.apply(&frozen)?;
-    shared.index.flush(frozen.covered)?;
+    if !shared.index.covers(frozen.covered) {
+        shared.index.write(&frozen)?;
+    }
     let keys = frozen.entries.len();
     // The last handle but the overlay's own, so that its memory goes with the overlay's.
     drop(frozen);
     shared.overlay.drop_frozen();
-    shared.index.recycle_if_grown()?;
-    shared.space.measure_index();
+    // sled writes when it is closed, and ends the process where it can't.
+    if shared.room().fits_index() {
+        shared.index.recycle_if_grown()?;
+    }
+    shared.space.measure_index(&shared.index.path());
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(keys, took_ms, "index flushed");
+    Ok(())
+}
+
+/// Opens an index that was lost. Until that is done, half of it may be where it was and half where it will be.
+fn revive(shared: &Shared) -> Result<(), IndexError> {
+    let io = |error: std::io::Error| {
+        let text = error.to_string();
+        if is_full(&error) { IndexError::NoRoom(text) } else { IndexError::Failed(text) }
+    };
+    shared.health.mark().map_err(io)?;
+    shared.index.revive()?;
+    shared.health.unmark().map_err(io)?;
+    tracing::info!(path = %shared.index.path().display(), "index opened again");
     Ok(())
 }

@@ -349,6 +349,7 @@ fn fatal(error: AppendError) -> AppendError {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether it is for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

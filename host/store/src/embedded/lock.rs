@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::OpenError;
+use super::journal::is_full;
 
 /// Held as long as the engine is open.
 #[derive(Debug)]
@@ -32,10 +33,12 @@ impl DirectoryLock {
             let pid = read.ok().and_then(|_| text.trim().parse().ok());
             return Err(OpenError::Locked { path: directory.to_owned(), pid });
         }
-        file.set_len(0).map_err(io)?;
-        file.rewind().map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { file })
+        let told = file.set_len(0).and_then(|()| file.rewind());
+        match told.and_then(|()| writeln!(file, "{}", std::process::id())) {
+            // It is locked all the same; the second process is told that there is one, and not which.
+            Err(error) if !is_full(&error) => Err(io(error)),
+            _ => Ok(Self { file }),
+        }
     }
 }
 

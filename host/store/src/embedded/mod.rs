@@ -38,6 +38,7 @@ mod space;
 mod survey;
 #[cfg(test)]
 pub(crate) mod tests;
+mod threads;
 pub mod tools;
 
 use std::io;
@@ -62,6 +63,8 @@ pub struct EmbeddedOptions {
     pub segment_bytes: u64,
     /// Values kept in the overlay; beyond it, larger ones are read from the journal.
     pub overlay_value_bytes: usize,
+    /// Keys kept in memory at the start while the disk has no room for the index; a store with more does not start then.
+    pub unindexed_keys_max: u64,
     /// Threads that read from the disk.
     pub readers: usize,
     /// Free space below which new work is refused, beside what the index has yet to write; by default 5 % of the disk,
@@ -85,6 +88,7 @@ impl EmbeddedOptions {
             flush_bytes: 48 << 20,
             segment_bytes: 64 << 20,
             overlay_value_bytes: 16 << 20,
+            unindexed_keys_max: 2_000_000,
             readers: 2,
             reserve_bytes: None,
             reclaim_share_percent: 25,
@@ -139,6 +143,19 @@ pub enum OpenError {
         found: u32,
         /// The newest that is known here.
         known: u32,
+    },
+    /// There is no room for the index, and too much for the memory without it.
+    #[error("the disk of {} has {free_mib} MiB free, too little for the index, and there are over {keys_max} keys to be \
+        kept in memory without it: nothing is lost; free at least {needed_mib} MiB, and start again", path.display())]
+    NoRoom {
+        /// The store's directory.
+        path: PathBuf,
+        /// What is free.
+        free_mib: u64,
+        /// What the index takes.
+        needed_mib: u64,
+        /// [`EmbeddedOptions::unindexed_keys_max`].
+        keys_max: u64,
     },
     /// The index could not be made, not even anew.
     #[error("{reason} (the index at {} can be removed: it is built again from the journal)", path.display())]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::committer::Committer;
 use super::files::Files;
-use super::index::{Index, Unopened};
+use super::index::{Index, IndexError, Unopened, bring_home};
 use super::indexer::{self, Indexer};
 use super::journal::{Journal, Position, Segments};
 use super::lock::DirectoryLock;
@@ -18,6 +18,7 @@ use super::replay::{self, Batch, Outcome};
 use super::shared::{Health, Shared, io_at};
 use super::space::Space;
 use super::survey::{Survey, survey};
+use super::threads::Watch;
 use super::{EmbeddedOptions, OpenError, Recovery};
 
 /// The running parts of an engine.
@@ -60,9 +61,15 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
     survey.settle(&segments)?;
     let overlay = Overlay::new(options.overlay_value_bytes, covered.unwrap_or_default());
     let space = Space::new(files.clone(), options.path.clone(), options.reserve_bytes, options.segment_bytes);
-    space.measure_index();
+    space.measure_index(&index.path());
     let shared = Arc::new(Shared { overlay, index, segments, health, space });
     let (outcome, unflushed) = replay(&shared, &survey, covered, options)?;
+    if shared.index.is_lost() {
+        tracing::warn!(path = %options.path.display(), "no room for the index: all of it is in memory until there is some");
+        // All that it held is in memory now, and its room may be what is missing.
+        shared.index.clear_if_void().map_err(|error| index_error(options, &error))?;
+        shared.space.measure_index(&shared.index.path());
+    }
     let (frames_replayed, torn_bytes) = (outcome.frames, survey.torn_bytes);
     let recovery = Recovery { frames_replayed, torn_bytes, index_moved_aside };
     tracing::info!(path = %options.path.display(), frames_replayed, torn_bytes, index_moved_aside, "store opened");
@@ -75,7 +82,7 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
 }
 
 /// Opens the index; one that refuses, that failed in the last run, or that is another journal's, is moved aside
-/// and begun anew.
+/// and begun anew. Where the disk has no room for either, it is absent until there is some.
 fn open_index(
     options: &EmbeddedOptions,
     marker: &Path,
@@ -89,6 +96,7 @@ fn open_index(
         Unopened::Unusable(error) => OpenError::Index { path: path.clone(), reason: error.to_string() },
     };
     let files = &*options.files;
+    bring_home(&path).map_err(io_at(&path))?;
     if !files.exists(marker) {
         match Index::open(&path) {
             Ok((index, covered)) if covered.is_none_or(|covered| replay::is_known(survey, covered)) => {
@@ -100,13 +108,22 @@ fn open_index(
                 index.close().map_err(|error| refused(Unopened::Unusable(error)))?;
             }
             Err(newer @ Unopened::Newer(_)) => return Err(refused(newer)),
+            Err(Unopened::Unusable(IndexError::NoRoom(_))) => return Ok((Index::absent(&path), None, false)),
             Err(Unopened::Unusable(error)) => {
                 tracing::warn!(error = %error, "index refused to open; it is built again from the journal");
             }
         }
     }
     move_aside(files, &path)?;
-    let (index, covered) = Index::open(&path).map_err(refused)?;
+    let (index, covered) = match Index::open(&path) {
+        Err(Unopened::Unusable(IndexError::NoRoom(_))) => {
+            // Its room is needed more than it is.
+            let aside = path.with_extension("broken");
+            files.remove(&aside).map_err(io_at(&aside))?;
+            return Ok((Index::absent(&path), None, true));
+        }
+        other => other.map_err(refused)?,
+    };
     files.remove(marker).map_err(io_at(marker))?;
     Ok((index, covered, true))
 }
@@ -136,18 +153,36 @@ fn replay(
         meter.advance(batch.bytes);
         unflushed += batch.bytes;
         shared.overlay.publish(batch.entries.into_iter(), &batch.tombs, batch.end);
-        // Where the disk is too full for the index, it waits in memory.
-        if unflushed >= options.flush_bytes && shared.room().fits_index() {
-            unflushed = 0;
-            indexer::flush(shared).map_err(|error| OpenError::Index {
-                path: options.path.join("index"),
-                reason: shared.health.index_failed(&error).to_string(),
-            })?;
+        if unflushed >= options.flush_bytes {
+            let room = shared.room();
+            if room.fits_index() && flush_unless_full(shared, options)? {
+                unflushed = 0;
+            } else if shared.overlay.unindexed().keys > options.unindexed_keys_max {
+                let (free_mib, needed_mib) = room.missing_mib();
+                let (path, keys_max) = (options.path.clone(), options.unindexed_keys_max);
+                return Err(OpenError::NoRoom { path, free_mib, needed_mib, keys_max });
+            }
         }
         Ok(())
     };
     let outcome = replay::replay(&shared.segments, survey, covered, &mut sink)?;
     Ok((outcome, unflushed))
+}
+
+/// Answers whether there was room; where there is none, the overlay waits in memory.
+fn flush_unless_full(shared: &Shared, options: &EmbeddedOptions) -> Result<bool, OpenError> {
+    match indexer::flush(shared) {
+        Ok(()) => Ok(true),
+        Err(IndexError::NoRoom(_)) => Ok(false),
+        Err(error) => {
+            shared.health.index_failed(&error);
+            Err(index_error(options, &error))
+        }
+    }
+}
+
+fn index_error(options: &EmbeddedOptions, error: &IndexError) -> OpenError {
+    OpenError::Index { path: options.path.join("index"), reason: error.to_string() }
 }
 
 fn start(
@@ -167,34 +202,28 @@ fn start(
     let committer = Committer::new(shared.clone(), indexer.clone(), journal, last);
     let (for_queue, for_indexer) = (queue.clone(), indexer.clone());
     let reclaim = Arc::new(Reclaim::new(shared.clone(), for_queue, for_indexer, options, segment_bytes));
+    let watch = Watch::new(shared.clone(), queue.clone(), indexer.clone());
+    let spawn = |name, work: Box<dyn FnOnce() + Send>| watch.spawn(name, work).map_err(io_at(&options.path));
     let threads = Threads {
         committer: {
             let queue = queue.clone();
-            spawn(options, "fanfare-commit", move || committer.run(&queue))?
+            spawn("fanfare-commit", Box::new(move || committer.run(&queue)))?
         },
         indexer: {
             let (indexer, shared) = (indexer.clone(), shared.clone());
-            spawn(options, "fanfare-index", move || indexer.run(&shared))?
+            spawn("fanfare-index", Box::new(move || indexer.run(&shared)))?
         },
         reclaim: {
             let reclaim = reclaim.clone();
-            spawn(options, "fanfare-reclaim", move || reclaim.run())?
+            spawn("fanfare-reclaim", Box::new(move || reclaim.run()))?
         },
         readers: (0..options.readers.max(1))
             .map(|_| {
                 let (readers, shared) = (readers.clone(), shared.clone());
-                spawn(options, "fanfare-read", move || readers.run(&shared))
+                spawn("fanfare-read", Box::new(move || readers.run(&shared)))
             })
             .collect::<Result<_, _>>()?,
         lock,
     };
     Ok(Opened { shared, queue, indexer, readers, reclaim, threads, recovery })
-}
-
-fn spawn(
-    options: &EmbeddedOptions,
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<std::thread::JoinHandle<()>, OpenError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(io_at(&options.path))
 }

@@ -120,7 +120,9 @@ struct Maps {
     flushing_index_bytes: u64,
     tombs: Tombs,
     covered: Position,
-    frozen: Position,
+    /// The map that the indexer writes; the same one until it is dropped, however often that fails.
+    frozen: Option<Frozen>,
+    handed_over: Position,
     drops: u64,
 }
 
@@ -151,7 +153,7 @@ pub(crate) enum Seen {
 
 impl Overlay {
     pub(crate) fn new(value_bytes_max: usize, covered: Position) -> Self {
-        Self { maps: RwLock::new(Maps { covered, frozen: covered, ..Maps::default() }), value_bytes_max }
+        Self { maps: RwLock::new(Maps { covered, handed_over: covered, ..Maps::default() }), value_bytes_max }
     }
 
     /// No code of ours panics with the lock held; a map is whole between any two of its operations.
@@ -208,18 +210,28 @@ impl Overlay {
         Unindexed { keys, bytes: maps.active_index_bytes + maps.flushing_index_bytes }
     }
 
-    /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new.
+    /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new. One that
+    /// was handed over and not written is handed over again.
     pub(crate) fn freeze(&self) -> Option<Frozen> {
         let mut maps = self.write();
-        if maps.active.is_empty() && maps.covered == maps.frozen {
+        if maps.frozen.is_some() {
+            return maps.frozen.clone();
+        }
+        if maps.active.is_empty() && maps.covered == maps.handed_over {
             return None;
         }
         let entries = Arc::new(std::mem::take(&mut maps.active));
         maps.flushing = entries.clone();
         maps.flushing_bytes = std::mem::take(&mut maps.active_bytes);
         maps.flushing_index_bytes = std::mem::take(&mut maps.active_index_bytes);
-        maps.frozen = maps.covered;
-        Some(Frozen { entries, tombs: std::mem::take(&mut maps.tombs), covered: maps.covered })
+        maps.handed_over = maps.covered;
+        maps.frozen = Some(Frozen { entries, tombs: std::mem::take(&mut maps.tombs), covered: maps.covered });
+        maps.frozen.clone()
+    }
+
+    /// Whether a map was handed over and not written.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.read().frozen.is_some()
     }
 
     /// Forgets the frozen map, which the index now holds.
@@ -229,7 +241,7 @@ impl Overlay {
             maps.drops += 1;
             maps.flushing_bytes = 0;
             maps.flushing_index_bytes = 0;
-            std::mem::take(&mut maps.flushing)
+            (std::mem::take(&mut maps.flushing), maps.frozen.take())
         };
         // Freeing many values takes a while, so it happens with the lock released.
         drop(frozen);

@@ -149,6 +149,17 @@ impl Queue {
         Some(())
     }
 
+    /// Takes no more, and what waits is dropped, which tells those who wait for it.
+    pub(crate) fn abandon(&self) {
+        let dropped = {
+            let mut waiting = self.lock();
+            waiting.closed = true;
+            std::mem::take(&mut waiting.submissions)
+        };
+        self.filled.notify_all();
+        drop(dropped);
+    }
+
     /// Takes no more; what waits is still committed.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::overlay::{Entry, before};
 use super::shared::Shared;
+use super::threads::said;
 use crate::engine::{Direction, Key, Page, ReadError, Record};
 
 /// Overlay entries looked at beyond what a scan still needs, for the tombstones among them.
@@ -54,10 +56,12 @@ impl Readers {
         self.filled.notify_all();
     }
 
-    /// Runs jobs until the queue is closed and empty.
+    /// Runs jobs until the queue is closed and empty. One that panics drops what its caller waits on, and harms no other.
     pub(crate) fn run(&self, shared: &Shared) {
         while let Some(job) = self.next() {
-            job(shared);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(shared))) {
+                tracing::error!(error = said(&*panic), "a read panicked");
+            }
         }
     }
 

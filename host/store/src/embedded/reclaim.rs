@@ -283,10 +283,7 @@ impl Reclaim {
         let (lacking, drops) = overlay.lacking(keys);
         let mut found: HashMap<Key, Option<super::index::Indexed>> = HashMap::with_capacity(lacking.len());
         for key in lacking {
-            let indexed = self.shared.index.get(&key).map_err(|error| {
-                self.shared.health.index_failed(&error);
-                Stopped::Index
-            })?;
+            let indexed = self.shared.index.get(&key).map_err(|error| self.shared.index_error(&error))?;
             found.insert(key, indexed);
         }
         let current = |key: &Key| match found.get(key) {

@@ -68,11 +68,17 @@ impl Health {
         self.fail(format!("{error}; the next start builds it again from the journal"))
     }
 
-    fn mark(&self) -> io::Result<()> {
+    /// The next start takes no account of the index.
+    pub(crate) fn mark(&self) -> io::Result<()> {
         if !self.files.exists(&self.rebuild_marker) {
             self.files.open(&self.rebuild_marker, Mode::New)?;
         }
         self.rebuild_marker.parent().map_or(Ok(()), |directory| self.files.sync_directory(directory))
+    }
+
+    /// It does, unless the index failed.
+    pub(crate) fn unmark(&self) -> io::Result<()> {
+        if self.index_is_broken() { Ok(()) } else { self.files.remove(&self.rebuild_marker) }
     }
 }
 
@@ -139,7 +145,15 @@ impl Shared {
         Ok(Record { value, version: indexed.version })
     }
 
+    /// What an error of the index means for a commit: it waits for room, or nothing is written any more.
+    pub(crate) fn index_error(&self, error: &IndexError) -> CommitError {
+        match error {
+            IndexError::NoRoom(_) => self.space.full(&error.to_string()),
+            IndexError::Failed(_) => self.health.index_failed(error),
+        }
+    }
+
     pub(crate) fn unreadable(&self, error: &IndexError) -> ReadError {
-        ReadError(self.health.index_failed(error).to_string())
+        ReadError(self.index_error(error).to_string())
     }
 }

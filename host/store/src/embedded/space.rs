@@ -116,6 +116,11 @@ impl Ration {
         self.free.as_ref().map_or(0, |free| free.saturating_sub(self.index) / 4 * 3)
     }
 
+    /// What is free, and what the index takes, rounded up.
+    pub(crate) fn missing_mib(&self) -> (u64, u64) {
+        (self.free.as_ref().map_or(0, |free| free >> 20), (self.index >> 20) + 1)
+    }
+
     /// Whether the index can be written without filling the disk.
     pub(crate) fn fits_index(&self) -> bool {
         self.free.as_ref().is_ok_and(|free| *free >= self.index)
@@ -182,8 +187,8 @@ impl Space {
     }
 
     /// Measures what the index takes up: a flush may write all of it again before it lets go of the old.
-    pub(crate) fn measure_index(&self) {
-        self.index_bytes.store(bytes_below(&self.path.join("index")), Ordering::Relaxed);
+    pub(crate) fn measure_index(&self, index: &Path) {
+        self.index_bytes.store(bytes_below(index), Ordering::Relaxed);
     }
 
     /// How long a segment may be on this disk.

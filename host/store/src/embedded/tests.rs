@@ -6,6 +6,8 @@ mod faults;
 mod full;
 mod golden;
 mod hooked;
+mod lost;
+mod panics;
 mod power;
 mod reclaim;
 pub(crate) mod recovery;

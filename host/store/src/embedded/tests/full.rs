@@ -144,6 +144,32 @@ impl Full {
         ballast(mounted)
     }
 
+    /// The same in the middle of a write of the index, which fails; it is opened again when there is room.
+    async fn ballast_in_a_flush(&mut self, mounted: &Path) -> PathBuf {
+        let (taken, path) = (mounted.to_owned(), mounted.join("ballast"));
+        self.engine.parts.shared.index.before_flush(move || {
+            ballast(&taken);
+            Ok(())
+        });
+        self.settle_in_time(GROUP).await;
+        let indexer = self.engine.parts.indexer.clone();
+        let flushed = tokio::task::spawn_blocking(move || indexer.flush_now()).await.unwrap();
+        assert!(!flushed && self.engine.parts.shared.index.is_lost(), "the disk was not filled in a flush");
+        path
+    }
+
+    /// Waits until the index is read again.
+    async fn wait_for_the_index(&self) {
+        while self.engine.parts.shared.index.is_lost() {
+            assert!(
+                !matches!(self.engine.refusal(), Some(CommitError::Fatal(_))),
+                "{:?}",
+                self.engine.refusal()
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn all_there(&self) {
         for n in (0..self.next).step_by(7) {
             let found = self.engine.get(key(&name(n))).await.unwrap();
@@ -158,15 +184,16 @@ fn options(mounted: &Path) -> EmbeddedOptions {
 }
 
 async fn fill_and_free(mounted: &Path) {
-    let rounds = asked("FANFARE_FULL_DISKS", 2);
+    let rounds = asked("FANFARE_FULL_DISKS", 4);
     let mut full = Full { engine: EmbeddedEngine::open(options(mounted)).unwrap(), first: 0, next: 0 };
     for round in 0..rounds {
         // What was done in the round before is reclaimed, and intake goes on without anybody's help.
         full.fill(LEAST).await;
         // What is in flight ends all the same, and without waiting.
         full.settle(IN_FLIGHT).await.unwrap();
-        // Somebody else takes the reserve: now the disk is full indeed.
-        let ballast = full.ballast(mounted);
+        // Somebody else takes the reserve: now the disk is full indeed. Every other time that happens while sled writes.
+        let ballast =
+            if round % 2 == 0 { full.ballast(mounted) } else { full.ballast_in_a_flush(mounted).await };
         for _ in 0..3 {
             let refused = full.group(Class::Intake, vec![put("no", "room")]).await;
             assert!(matches!(refused, Err(CommitError::Full(_))), "round {round}: {refused:?}");
@@ -175,19 +202,33 @@ async fn fill_and_free(mounted: &Path) {
                 Err(error) => panic!("round {round}: {error}"),
             }
         }
-        if round % 2 == 1 {
+        if round % 4 >= 2 {
             // It dies there, and comes back there.
             drop(full.engine);
             fs::remove_file(&ballast).unwrap();
             full.engine = EmbeddedEngine::open(options(mounted)).unwrap();
         } else {
             fs::remove_file(&ballast).unwrap();
+            full.wait_for_the_index().await;
         }
         full.all_there().await;
         let live = full.next - full.first;
         full.settle_in_time(live - live / 8).await;
         full.all_there().await;
     }
+    full.engine.close().await.unwrap();
+    drop(full.engine);
+    // A start on a disk without a byte to spare.
+    let ballast = ballast(mounted);
+    full.engine = EmbeddedEngine::open(options(mounted)).unwrap();
+    assert!(full.engine.parts.shared.index.is_lost(), "there was room for the index");
+    full.all_there().await;
+    let refused = full.group(Class::Intake, vec![put("no", "room")]).await;
+    assert!(matches!(refused, Err(CommitError::Full(_))), "{refused:?}");
+    fs::remove_file(ballast).unwrap();
+    full.fill(GROUP).await;
+    full.wait_for_the_index().await;
+    full.all_there().await;
     full.engine.close().await.unwrap();
     drop(full.engine);
     let report = tools::check(&options(mounted)).unwrap();

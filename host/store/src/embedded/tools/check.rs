@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::super::format::{FRAME_HEADER_BYTES, Payload, decode_payload};
-use super::super::index::{Index, Indexed, Stored, Unopened};
+use super::super::index::{Index, Indexed, Stored, Unopened, bring_home};
 use super::super::journal::{Position, Segments};
+use super::super::shared::io_at;
 use super::super::{EmbeddedOptions, OpenError};
 use super::links;
 use super::owner::Owned;
@@ -149,6 +150,7 @@ impl Found {
     /// Opening creates what is not there, so it is asked for first.
     pub(crate) fn look(options: &EmbeddedOptions) -> Result<Self, OpenError> {
         let path = options.path.join("index");
+        bring_home(&path).map_err(io_at(&path))?;
         if !options.files.exists(&path) || options.files.exists(&options.path.join("index.rebuild")) {
             return Ok(Self::Absent);
         }

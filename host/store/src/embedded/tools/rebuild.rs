@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::super::index::bring_home;
 use super::super::shared::io_at;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
 use super::owner::Owned;
@@ -25,6 +26,7 @@ pub struct RebuildReport {
 pub fn rebuild(options: &EmbeddedOptions) -> Result<RebuildReport, OpenError> {
     let owned = Owned::take(options)?;
     let index = options.path.join("index");
+    bring_home(&index).map_err(io_at(&index))?;
     options.files.remove(&index).map_err(io_at(&index))?;
     drop(owned);
     let engine = EmbeddedEngine::open(options.clone())?;

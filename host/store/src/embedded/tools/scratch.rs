@@ -69,8 +69,7 @@ impl Scratch {
         let entries = Arc::new(std::mem::take(&mut self.gathered));
         self.bytes = 0;
         let frozen = Frozen { entries, tombs: Tombs::default(), covered: end };
-        self.index.apply(&frozen).map_err(failed)?;
-        self.index.flush(end).map_err(failed)?;
+        self.index.write(&frozen).map_err(failed)?;
         self.index.recycle_if_grown().map_err(failed)
     }
 }

@@ -65,7 +65,11 @@ impl EmbeddedEngine {
     /// # Errors
     /// When the index can't be read.
     pub fn stats(&self, progress: &dyn Progress) -> Result<StatsReport, OpenError> {
-        self.parts.indexer.flush_now();
+        if !self.parts.indexer.flush_now() {
+            let reason =
+                "it can't be written at present, so nothing can be counted: see whether the disk is full";
+            return Err(OpenError::Index { path: self.path().join("index"), reason: reason.to_owned() });
+        }
         count(&self.parts.shared, self.path(), progress)
     }
 }

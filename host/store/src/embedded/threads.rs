@@ -1,0 +1,53 @@
+//! The engine's threads: a panic in one of them ends in a failure that everyone is told of, and nobody waits for it.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::indexer::Indexer;
+use super::queue::Queue;
+use super::shared::Shared;
+
+/// Who must be told when a thread is no more.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    indexer: Arc<Indexer>,
+}
+
+impl Watch {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Arc<Queue>, indexer: Arc<Indexer>) -> Self {
+        Self { shared, queue, indexer }
+    }
+
+    /// Runs `work` on a thread of its own.
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<JoinHandle<()>> {
+        let watch = self.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+                watch.fell(name, &*panic);
+            }
+        })
+    }
+
+    /// Nothing is written any more; commits that wait get their answer, and those that come find none who takes them.
+    fn fell(&self, name: &str, panic: &(dyn Any + Send)) {
+        let why = format!("its thread {name} panicked ({}); start it again", said(panic));
+        self.shared.health.fail(why);
+        self.indexer.end();
+        self.queue.abandon();
+    }
+}
+
+/// What a panic said.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it did not say why")
+}
