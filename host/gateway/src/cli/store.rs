@@ -138,6 +138,7 @@ impl Failure {
             Self::Store(OpenError::Damaged { .. }) => "store.damaged",
             Self::Store(OpenError::NewerFormat { .. }) => "store.newer-format",
             Self::Store(OpenError::Occupied { .. }) | Self::Target { .. } => "store.target",
+            Self::Store(OpenError::NoRoom { .. }) => "store.full",
             Self::Store(OpenError::Index { .. } | OpenError::Io { .. }) => "store.io",
             Self::Owner(_) => "store.owner",
             Self::Thread(_) => "store.failed",
