@@ -82,6 +82,13 @@ fn a_body_that_is_too_large_late_cut_off_or_not_json_is_refused_under_its_own_co
             ("415", "request.media-type"),
         ),
         (batch, length("[]") + "content-type: text/csv\r\n", "[]".to_owned(), ("415", "request.media-type")),
+        (
+            &post,
+            length(TO_LOG) + "content-encoding: gzip\r\n",
+            TO_LOG.to_owned(),
+            ("415", "request.media-type"),
+        ),
+        (batch, length("{}"), "{}".to_owned(), ("422", "request.invalid-field")),
         (&post, "content-length: 0\r\n".to_owned(), String::new(), ("400", "request.invalid-json")),
         (&post, length("\u{0}\u{1}"), "\u{0}\u{1}".to_owned(), ("400", "request.invalid-json")),
     ] {
@@ -93,6 +100,36 @@ fn a_body_that_is_too_large_late_cut_off_or_not_json_is_refused_under_its_own_co
     let mixed = format!("[{large},{TO_LOG}]");
     let answer = ask(&house, batch, &length(&mixed), &mixed);
     assert!(answer.starts_with("HTTP/1.1 207 ") && answer.contains("request.too-large"), "{answer}");
+    assert_eq!(house.call("POST", NOTIFICATIONS, TO_LOG).0, 202);
+}
+
+#[test]
+fn a_large_head_is_refused_431_and_what_is_no_head_at_all_by_a_status_alone() {
+    let house = House::start("", LOG);
+    let to = house.gateway.address;
+    let head = |start: &str, field: usize| {
+        let text =
+            format!("{start}\r\nhost: localhost\r\nconnection: close\r\nx: {}\r\n\r\n", "x".repeat(field));
+        exchange(to, text.as_bytes())
+    };
+    assert!(head("GET /livez HTTP/1.1", 30 << 10).starts_with("HTTP/1.1 200 "));
+    let long = format!("GET /livez?{} HTTP/1.1", "x".repeat(40 << 10));
+    for answer in [head("GET /livez HTTP/1.1", 33 << 10), head("POST / HTTP/1.1", 100 << 10), head(&long, 1)]
+    {
+        assert_eq!(status_and_code(&answer), ("431", "request.head-too-large"), "{answer}");
+        assert!(answer.to_ascii_lowercase().contains("content-type: application/problem+json"), "{answer}");
+    }
+    let many = "x: y\r\n".repeat(200);
+    for (bytes, status) in [
+        ("GARBAGE\r\n\r\n".to_owned(), "400"),
+        ("GET /livez HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), "400"),
+        (format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(200 << 10)), "431"),
+        (format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), "431"),
+        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(70 << 10)), "414"),
+    ] {
+        let answer = exchange(to, bytes.as_bytes());
+        assert_eq!(status_and_code(&answer), (status, ""), "{answer}");
+    }
     assert_eq!(house.call("POST", NOTIFICATIONS, TO_LOG).0, 202);
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::child::{Gateway, call};
+use crate::command::fanfare;
 
 const SECTION: &str =
     "[server]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[channels.log]\nplugin = \"console\"\n";
@@ -139,6 +140,10 @@ fn mistakes_of_the_configuration_name_the_place_and_the_remedy_and_exit_with_2()
             "[channels.a]\nplugin = \"console\"\nsecrets = { x = \"env:NOT_SET_ANYWHERE\" }\n",
             "NOT_SET_ANYWHERE",
         ),
+        (
+            "[channels.a]\nplugin = \"console\"\nsecrets = { x = \"env:\" }\n",
+            "names nothing; write \"env:NAME\"",
+        ),
     ] {
         std::fs::write(&config, text).unwrap();
         let ended = Command::new(env!("CARGO_BIN_EXE_fanfare"))
@@ -151,4 +156,18 @@ fn mistakes_of_the_configuration_name_the_place_and_the_remedy_and_exit_with_2()
         assert_eq!(ended.status.code(), Some(2), "{text}: {said}");
         assert!(said.contains("bad.toml:") && said.contains(says), "{text}: {said}");
     }
+}
+
+#[test]
+fn a_store_that_can_not_be_there_is_a_mistake_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bad.toml");
+    let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n", config.join("data"));
+    std::fs::write(&config, text).unwrap();
+    let ended = fanfare(folder.path(), ["serve", "--config", "bad.toml"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(
+        ended.err.contains("bad.toml: store.path: ") && ended.err.contains("name a directory"),
+        "{ended:?}"
+    );
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fanfare_model::clock::{Clock, SystemClock};
 use fanfare_runtime::{Compiler, Concurrency, Limits, Runtime, RuntimeOptions};
-use fanfare_store::embedded::{EmbeddedEngine, EmbeddedOptions};
+use fanfare_store::embedded::{EmbeddedEngine, EmbeddedOptions, OpenError};
 use fanfare_store::memory::MemoryEngine;
 use fanfare_store::{Retention, Store};
 use tokio::net::TcpListener;
@@ -61,7 +61,13 @@ pub struct Gateway {
 pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
-    Store(#[from] fanfare_store::embedded::OpenError),
+    Store(#[from] OpenError),
+    /// The store's directory can't be one.
+    #[error("store.path: {source}; name a directory that is there or can be made, and that can be written")]
+    Path {
+        /// Where, and why.
+        source: OpenError,
+    },
     /// The store can't be read.
     #[error(transparent)]
     Read(#[from] fanfare_store::engine::ReadError),
@@ -265,11 +271,20 @@ async fn open_store(
     options.reclaim_share_percent = config.store.reclaim_percent;
     let opened = tokio::task::spawn_blocking(move || EmbeddedEngine::open(options)).await;
     let engine = match opened {
-        Ok(opened) => Arc::new(opened?),
+        Ok(Ok(engine)) => Arc::new(engine),
+        Ok(Err(source)) if is_no_directory(&source) => return Err(StartError::Path { source }),
+        Ok(Err(error)) => return Err(error.into()),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     let store = Store::open(Arc::<EmbeddedEngine>::clone(&engine), Arc::clone(clock)).await?;
     Ok((store, engine))
+}
+
+/// Whether the file system says that there can be no store at this path.
+fn is_no_directory(error: &OpenError) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let OpenError::Io { source, .. } = error else { return false };
+    matches!(source.kind(), NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn start_runtime(

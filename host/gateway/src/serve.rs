@@ -118,7 +118,7 @@ fn start_failure(error: &StartError, path: Option<&Path>) -> ExitCode {
             print_setup(errors);
             cli::config_failure()
         }
-        StartError::Listen { .. } => {
+        StartError::Listen { .. } | StartError::Path { .. } => {
             eprintln!("{name}: {error}");
             cli::config_failure()
         }

@@ -12,6 +12,7 @@ use fanfare_model::id::NotificationId;
 use fanfare_model::state::NotificationState;
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::error::Category;
 
 use super::answer::{Answer, json as to_json};
 use super::batch_items::{BATCH_MAX, Items};
@@ -56,6 +57,11 @@ struct Batch {
 
 fn parse_batch(api: &Shared, who: Identity, body: &[u8]) -> Result<Batch, Problem> {
     let items: Result<Items<'_>, Problem> = serde_json::from_slice(body).map_err(|error| {
+        if error.classify() == Category::Data {
+            let detail =
+                "a batch is a JSON array of notifications; send a single one to /api/v1/notifications";
+            return Problem::new(code::INVALID_FIELD, detail).at("");
+        }
         Problem::new(code::INVALID_JSON, format!("a batch is a JSON array of notifications: {error}"))
     });
     // What is no batch at all counts as one, or nonsense would be free.

@@ -159,6 +159,15 @@ fn too_large(bytes_max: usize) -> Problem {
 
 /// Refuses a body that says it is something else than JSON; one that says nothing is taken for JSON.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let coding: String = String::from_utf8_lossy(coding.as_bytes()).chars().take(80).collect();
+        let detail = format!(
+            "the body is marked as compressed by {coding:?}; send it as it is, without content-encoding"
+        );
+        return Err(Problem::new(code::MEDIA, detail));
+    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let text = value.to_str().unwrap_or("");
     let media = text.split(';').next().unwrap_or("").trim();

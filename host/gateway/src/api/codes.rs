@@ -244,6 +244,10 @@ table! {
         "The API key submits more than it may",
         "The API key has a rate, and it is used up. Nothing was accepted; a batch is refused as a whole.",
         "Repeat the request after the time in Retry-After, or raise the key's rate in the configuration.";
+    HEAD_TOO_LARGE = "request.head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "The request's head is too large",
+        "The request's line and headers together are over 32 KiB.",
+        "Leave away what is not needed; cookies and forwarded headers are the usual ones.";
     PANIC = "server.panic", INTERNAL_SERVER_ERROR,
         "The gateway made a mistake",
         "The request met a bug of the gateway, which was caught. Other requests go on.",

@@ -1,7 +1,7 @@
 //! What every request passes, both ways: who may come without keys, the trace context, panics, the count and the log
 //! line of the answer.
 //!
-//! Refuses, without keys, hosts that are not this machine and requests of web pages.
+//! Refuses large heads and, without keys, hosts that are not this machine and requests of web pages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use super::problem::{Problem, SentCode, code};
+use super::server::HEAD_BYTES_MAX;
 use super::{Api, headers};
 use crate::auth::{has_origin, host_is_loopback};
 use crate::telemetry::Metrics;
@@ -41,7 +42,8 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
         // Written back, so that the submission carries the very trace that the log line names.
         request.headers_mut().insert("traceparent", trace);
     }
-    let place = admit_origin(&api, &request).and_then(|()| place(&api, &method, route.as_ref()));
+    let admitted = admit_head(&request).and_then(|()| admit_origin(&api, &request));
+    let place = admitted.and_then(|()| place(&api, &method, route.as_ref()));
     let response = match place {
         Ok(_held) => next.run(request).await,
         Err(problem) => problem.into_response(),
@@ -80,6 +82,17 @@ fn place<'a>(
         let detail = "too many requests are in work; server.requests_in_flight_max says how many may be";
         Problem::new(code::OVERLOADED, detail).retry_after(PAUSE)
     })
+}
+
+fn admit_head(request: &Request) -> Result<(), Problem> {
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    if line + fields.sum::<usize>() <= HEAD_BYTES_MAX {
+        return Ok(());
+    }
+    let detail =
+        format!("the request's line and headers have over {HEAD_BYTES_MAX} bytes, which is the most here");
+    Err(Problem::new(code::HEAD_TOO_LARGE, detail))
 }
 
 fn admit_origin(api: &Api, request: &Request) -> Result<(), Problem> {

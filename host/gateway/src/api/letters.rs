@@ -79,5 +79,28 @@ pub(super) async fn discard(
 }
 
 fn parse(id: &str) -> Result<DeliveryId, Problem> {
-    id.parse().map_err(|error: fanfare_model::id::BadId| Problem::new(code::BAD_ID, error.to_string()))
+    id.parse().map_err(|fanfare_model::id::BadId(id)| {
+        let detail = format!(
+            "{id:?} is not the id of a delivery, which is its notification's with a number behind it, such as \
+             019aa3b2-7c1e-7000-8000-0242ac120002-0"
+        );
+        Problem::new(code::BAD_ID, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_notification_is_told_from_the_id_of_a_delivery() {
+        let delivery = "019aa3b2-7c1e-7000-8000-0242ac120002-0";
+        assert_eq!(parse(delivery).unwrap().to_string(), delivery);
+        for other in ["x", "019aa3b2-7c1e-7000-8000-0242ac120002", "019aa3b2-7c1e-7000-8000-0242ac120002-00"]
+        {
+            let problem = parse(other).unwrap_err();
+            assert_eq!(problem.code(), "request.bad-id");
+            assert!(problem.detail().contains("not the id of a delivery"), "{}", problem.detail());
+        }
+    }
 }

@@ -28,8 +28,8 @@ use super::{Options, routes};
 /// After a failed accept, such as for want of file descriptors, the next one waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A request's line and headers together.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// A request's line and headers together; `guard` refuses larger ones.
+pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
@@ -207,6 +207,7 @@ fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // Counts from the end of the answer before, so it also ends a connection that is silent in between.
         .header_read_timeout(header_timeout)
+        // Where not even the guard gets to see a head: hyper answers with a status alone.
         .max_buf_size(HEAD_BYTES_MAX * 4)
         .half_close(false);
     builder

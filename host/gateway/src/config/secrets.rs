@@ -92,13 +92,12 @@ pub fn resolve_secret(
     folder: &Path,
     environment: &dyn Environment,
 ) -> Result<SecretText, BadSecret> {
-    let text = if let Some(name) = reference.strip_prefix("env:") {
-        from_variable(name, environment)?
-    } else if let Some(path) = reference.strip_prefix("file:") {
-        from_file(&folder.join(path))?
-    } else {
-        let remedy = r#"write "env:NAME" for a variable of the environment or "file:/path" for a file"#;
-        return bad("is not a reference to a secret; the secret itself never stands here", remedy);
+    let remedy = r#"write "env:NAME" for a variable of the environment or "file:/path" for a file"#;
+    let text = match reference.split_once(':') {
+        Some(("env" | "file", "")) => return bad("names nothing", remedy),
+        Some(("env", name)) => from_variable(name, environment)?,
+        Some(("file", path)) => from_file(&folder.join(path))?,
+        _ => return bad("is not a reference to a secret; the secret itself never stands here", remedy),
     };
     if text.is_empty() {
         return bad("leads to an empty secret", "put the secret there");

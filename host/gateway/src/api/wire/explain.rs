@@ -30,7 +30,7 @@ pub(super) fn failure(json: &[u8], error: &serde_json::Error) -> Problem {
     if !value.is_object() {
         return not_an_object(&value);
     }
-    unknown_field(&value).unwrap_or_else(|| wrong_value(json, error))
+    unknown_field(&value).unwrap_or_else(|| wrong_value(json, &value, error))
 }
 
 /// The problem of a body that is no JSON at all.
@@ -39,15 +39,35 @@ pub(super) fn not_json(error: &serde_json::Error) -> Problem {
 }
 
 fn not_an_object(value: &Value) -> Problem {
-    let found = match value {
-        Value::Array(_) => "an array; send many to /api/v1/notifications/batch",
+    let elsewhere = if value.is_array() { "; send many to /api/v1/notifications/batch" } else { "" };
+    let detail = format!("a notification is a JSON object; this is {}{elsewhere}", kind(value));
+    Problem::new(code::INVALID_FIELD, detail).at("")
+}
+
+/// What a value is, in JSON's words.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "an array",
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Object(_) => "an object",
+    }
+}
+
+/// What a value has to be at its place, if what is there is of another kind.
+fn wanted(pointer: &str, value: &Value) -> Option<&'static str> {
+    let (fits, wanted) = match pointer {
+        "/to" => (value.is_array(), "an array of channels and users"),
+        "/data" | "/metadata" | "/dedup" => (value.is_object(), "an object"),
+        "/dedup/window_s" => (value.is_u64(), "a whole number of seconds"),
+        _ if pointer.strip_prefix("/to/").is_some_and(|rest| !rest.contains('/')) => {
+            (value.is_object(), "an object")
+        }
+        _ => (value.is_string(), "a string"),
     };
-    Problem::new(code::INVALID_FIELD, format!("a notification is a JSON object; this is {found}")).at("")
+    (!fits).then_some(wanted)
 }
 
 fn unknown_field(value: &Value) -> Option<Problem> {
@@ -71,7 +91,7 @@ fn unknown_in(value: &Value, known: &[&str], parent: &str) -> Option<Problem> {
     Some(Problem::new(code::UNKNOWN_FIELD, detail).at(format!("{parent}/{}", escaped(&short))))
 }
 
-fn wrong_value(json: &[u8], first: &serde_json::Error) -> Problem {
+fn wrong_value(json: &[u8], value: &Value, first: &serde_json::Error) -> Problem {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let second: Result<WireNotification, _> = serde_path_to_error::deserialize(&mut deserializer);
     let (pointer, message) = match second {
@@ -79,6 +99,12 @@ fn wrong_value(json: &[u8], first: &serde_json::Error) -> Problem {
         // The value was whole and something followed it.
         Ok(_) => (String::new(), first.to_string()),
     };
+    if let Some(found) = value.pointer(&pointer).filter(|_| !pointer.is_empty())
+        && let Some(wanted) = wanted(&pointer, found)
+    {
+        let detail = format!("{pointer} has to be {wanted}, and is {}", kind(found));
+        return Problem::new(code::INVALID_FIELD, detail).at(pointer);
+    }
     let place = if pointer.is_empty() { "the notification" } else { pointer.as_str() };
     Problem::new(code::INVALID_FIELD, format!("{place} can't be used: {message}")).at(pointer)
 }

@@ -110,12 +110,27 @@ fn unknown_fields_are_refused_by_name_with_the_known_ones() {
 #[test]
 fn wrong_types_are_refused_with_their_pointer() {
     let code = "request.invalid-field";
-    refused(&json!({"type": 5}), code, "/type", "expected a string");
-    refused(&json!({"type": "a", "data": []}), code, "/data", "expected a map");
-    refused(&json!({"type": "a", "metadata": "x"}), code, "/metadata", "expected a map");
-    refused(&json!({"type": "a", "to": {"user": "u"}}), code, "/to", "expected a sequence");
-    refused(&json!({"type": "a", "to": [{"user": 1}]}), code, "/to/0/user", "expected a string");
-    refused(&json!({"type": "a", "dedup": {"key": "k", "window_s": -1}}), code, "/dedup/window_s", "u64");
+    for (field, value, pointer, says) in [
+        ("type", json!(5), "/type", "a string, and is a number"),
+        ("title", json!(true), "/title", "a string, and is a boolean"),
+        ("to", json!({"user": "u"}), "/to", "an array of channels and users, and is an object"),
+        ("to", json!([null]), "/to/0", "an object, and is null"),
+        ("to", json!([{"user": 1}]), "/to/0/user", "a string, and is a number"),
+        ("data", json!([]), "/data", "an object, and is an array"),
+        ("metadata", json!("x"), "/metadata", "an object, and is a string"),
+        ("dedup", json!(true), "/dedup", "an object, and is a boolean"),
+        (
+            "dedup",
+            json!({"key": "k", "window_s": -1}),
+            "/dedup/window_s",
+            "a whole number of seconds, and is a number",
+        ),
+        ("send_at", json!(5), "/send_at", "a string, and is a number"),
+    ] {
+        let mut body = json!({"type": "a"});
+        body[field] = value;
+        refused(&body, code, pointer, says);
+    }
     let twice = notification(br#"{"type":"a","title":"x","title":"y"}"#, now()).err().unwrap();
     assert_eq!(twice.code(), code);
     assert!(twice.detail().contains("duplicate field `title`"), "{}", twice.detail());
