@@ -171,7 +171,7 @@ fn resolve(root: &Table, whole: &Place, sources: Sources<'_>, faults: &Faults) -
         keys::check_open_mode(&keys, &listen, whole, faults);
     }
     let (channels, names) = channels::channels(file.section("channels"), sources);
-    let router = routers::router(file.section("routers"), sources.folder);
+    let router = routers::router(file.section("routers"), sources.folder, &names);
     let users = users::users(file.section("users"), &names);
     let log = server::log(file.section("log"));
     let runtime = server::runtime(file.section("runtime"));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use fanfare_model::digest::Digest;
 use fanfare_model::retry::RetryPolicy;
 
-use super::read::section::Section;
+use super::read::section::{Entry, Section};
+use super::read::tree::Value;
 
 /// A plugin, as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,4 +61,27 @@ pub(super) fn retry_default(plugin: &PluginRef) -> RetryPolicy {
         }
         PluginRef::Embedded(_) | PluginRef::File(_) | PluginRef::Installed(_) => RetryPolicy::default(),
     }
+}
+
+/// The channels that the settings of a router of ours name: what went to one that is not there would be dead letters. Values
+/// of another form are the schema's to refuse.
+pub(super) fn named_channels<'a>(plugin: &PluginRef, settings: &Entry<'a>) -> Vec<Entry<'a>> {
+    if !matches!(plugin, PluginRef::Embedded(name) if name == "rules") {
+        return Vec::new();
+    }
+    let rules = member(settings, "rules").map(|rules| list(&rules)).unwrap_or_default();
+    let channels = rules.iter().filter_map(|rule| member(&member(rule, "then")?, "channels"));
+    channels
+        .flat_map(|channels| list(&channels))
+        .filter(|entry| matches!(entry.value(), Value::Text(_)))
+        .collect()
+}
+
+fn member<'a>(entry: &Entry<'a>, name: &str) -> Option<Entry<'a>> {
+    let Value::Table(table) = entry.value() else { return None };
+    table.get(name).map(|node| entry.below(&format!(".{name}"), node))
+}
+
+fn list<'a>(entry: &Entry<'a>) -> Vec<Entry<'a>> {
+    if matches!(entry.value(), Value::List(_)) { entry.items() } else { Vec::new() }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fanfare_model::digest::Digest;
 use serde_json::{Map, Value as Json, json};
 
+use super::channels::ChannelNames;
 use super::plugin::{self, PluginRef};
 use super::read::section::Section;
 use super::settings::settings;
@@ -31,11 +32,15 @@ pub struct RouterConfig {
     pub fingerprint: Digest,
 }
 
-pub(super) fn router(section: Option<Section<'_>>, folder: &Path) -> Option<RouterConfig> {
+pub(super) fn router(
+    section: Option<Section<'_>>,
+    folder: &Path,
+    channels: &ChannelNames,
+) -> Option<RouterConfig> {
     let mut found = None;
     for (name, entry) in section?.named() {
         if name == DEFAULT {
-            found = entry.section().and_then(|section| default(section, folder));
+            found = entry.section().and_then(|section| default(section, folder, channels));
         } else {
             entry.wrong("only the router named default routes", "put its rules into [routers.default]");
         }
@@ -43,9 +48,15 @@ pub(super) fn router(section: Option<Section<'_>>, folder: &Path) -> Option<Rout
     found
 }
 
-fn default(mut section: Section<'_>, folder: &Path) -> Option<RouterConfig> {
+fn default(mut section: Section<'_>, folder: &Path, channels: &ChannelNames) -> Option<RouterConfig> {
     let plugin = plugin::plugin(&mut section, r#"plugin = "rules""#, folder);
-    let settings = settings(section.take("settings").as_ref());
+    let entry = section.take("settings");
+    if let (Some(entry), Some(plugin)) = (&entry, &plugin) {
+        for named in plugin::named_channels(plugin, entry) {
+            channels.reference(&named);
+        }
+    }
+    let settings = settings(entry.as_ref());
     let bounds = Duration::from_millis(10)..=Duration::from_secs(10);
     let deadline = section.take("deadline").and_then(|entry| entry.duration(bounds));
     section.finish();

@@ -193,3 +193,41 @@ fn broken_toml_is_told_alone_with_its_place() {
         super::told("[server]\nwait_max = \"1s\"\nwait_max = \"2s\"").contains("conf/fanfare.toml:3:1: ")
     );
 }
+
+#[test]
+fn a_rule_that_names_a_channel_that_is_not_there_is_told_with_its_place() {
+    let rules = "[channels.mail]\nplugin = \"email\"\n[routers.default]\nplugin = \"rules\"\n\
+         [[routers.default.settings.rules]]\nname = \"a\"\nthen = { channels = [\"mail\", \"mial\"] }\n\
+         [[routers.default.settings.rules]]\nname = \"b\"\nthen = { channels = [\"sms\"] }\n";
+    let told = told(rules);
+    let lines: Vec<&str> = told.lines().collect();
+    let places = [
+        "conf/fanfare.toml:7:30: routers.default.settings.rules[0].then.channels[1]: ",
+        "conf/fanfare.toml:10:22: ",
+    ];
+    for (line, (place, says)) in
+        lines.iter().zip(places.into_iter().zip(["did you mean \"mail\"?", "add a section [channels.sms]"]))
+    {
+        assert!(
+            line.starts_with(place) && line.contains("there is no channel") && line.contains(says),
+            "{told}"
+        );
+    }
+    assert_eq!(lines.len(), 2, "{told}");
+}
+
+#[test]
+fn what_another_router_calls_channels_is_its_own_affair() {
+    for (plugin, settings) in [
+        ("./mine.wasm", "{ rules = [{ then = { channels = [\"nope\"] } }] }"),
+        // Of another form than the schema of `rules` allows, which says so better when it is loaded.
+        (
+            "rules",
+            "{ rules = [5, { then = 5 }, { then = { channels = 5 } }, { then = { channels = [5] } }] }",
+        ),
+        ("rules", "{ rules = 5 }"),
+    ] {
+        let text = format!("[routers.default]\nplugin = \"{plugin}\"\nsettings = {settings}\n");
+        assert!(read_with(&text, &Variables::new()).is_ok(), "{text}");
+    }
+}
