@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +13,12 @@ use std::sync::{Arc, Mutex};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use super::super::plan::Load;
+use super::super::reclaim::Pass;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError, indexer};
 use super::disk::{Loss, Operation, Plan, TestDisk, Written};
 use super::{copy, options};
-use crate::contract::{key, text};
+use crate::contract::{key, put, text};
 use crate::engine::{Change, Class, CommitError, Engine as _, Transaction, Value};
 
 /// What the work ended with.
@@ -27,13 +30,38 @@ struct Ended {
     unknown: Option<(String, Option<String>)>,
     fatal: bool,
     refused: usize,
+    /// Segments that reclaim removed, and which of the operations were its own.
+    reclaimed: usize,
+    reclaim: Range<usize>,
 }
 
 fn options_on(directory: &Path, disk: &TestDisk) -> EmbeddedOptions {
     EmbeddedOptions { files: Arc::new(disk.clone()), readers: 1, ..options(directory) }
 }
 
-/// Opens, commits over several segments, writes the index, reads from the journal, and closes.
+/// Reclaims until nothing is left to do, or something fails twice.
+fn reclaim(engine: &EmbeddedEngine, disk: &TestDisk, ended: &mut Ended) {
+    let sealed = || engine.parts.shared.segments.sealed().clone();
+    let (before, began) = (sealed(), disk.trail().len());
+    let reclaim = engine.parts.reclaim.clone();
+    // It waits for the committer, which a thread of the runtime may not.
+    let passes = std::thread::spawn(move || {
+        let mut failures = 0;
+        while failures < 2 {
+            match reclaim.pass(Load::Quiet) {
+                Ok(Pass::Idle) => return,
+                Ok(_) => {}
+                Err(_) => failures += 1,
+            }
+        }
+    });
+    passes.join().unwrap();
+    ended.reclaim = began..disk.trail().len();
+    ended.reclaimed = before.keys().filter(|number| !sealed().contains_key(number)).count();
+    ended.fatal |= matches!(engine.refusal(), Some(CommitError::Fatal(_)));
+}
+
+/// Opens, commits over several segments, writes the index, reads from the journal, reclaims, goes on, and closes.
 async fn work(directory: &Path, disk: &TestDisk, word: &str) -> Ended {
     let mut ended = Ended::default();
     let engine = match EmbeddedEngine::open(options_on(directory, disk)) {
@@ -43,17 +71,21 @@ async fn work(directory: &Path, disk: &TestDisk, word: &str) -> Ended {
             return ended;
         }
     };
-    for n in 0..14 {
+    for n in 0..16 {
         let (name, text) = (format!("k{}", n % 9), (n % 5 != 3).then(|| format!("{word}{n}").repeat(200)));
         let change = match &text {
             Some(text) => Change::Put(key(&name), Value::from(text.as_bytes())),
             None => Change::Delete(key(&name)),
         };
-        let transaction = Transaction { preconditions: Vec::new(), changes: vec![change] };
+        // Beside it lies what stays, so that reclaim has something to copy; it is the same in every run.
+        let stays = format!("s{n}");
+        let changes = vec![change, put(&stays, "same")];
+        let transaction = Transaction { preconditions: Vec::new(), changes };
         match engine.commit(Class::Intake, vec![transaction]).await.remove(0) {
             Ok(_) => {
                 assert!(!ended.fatal, "it went on after a failure that it called final");
                 ended.kept.insert(name, text);
+                ended.kept.insert(stays, Some("same".to_owned()));
             }
             Err(CommitError::Full(_)) => ended.refused += 1,
             Err(CommitError::Fatal(_)) => {
@@ -62,8 +94,11 @@ async fn work(directory: &Path, disk: &TestDisk, word: &str) -> Ended {
             }
             Err(error) => panic!("{error}"),
         }
-        if n == 6 && !ended.fatal {
+        if (n == 6 || n == 12) && !ended.fatal {
             indexer::flush(&engine.parts.shared).unwrap();
+        }
+        if n == 12 && !ended.fatal {
+            reclaim(&engine, disk, &mut ended);
         }
         // Read from the journal; a fault here is an error of the read alone.
         let _ = engine.get(key("k1")).await;
@@ -110,6 +145,7 @@ impl Bench {
         let (before, disk) = (tempfile::tempdir().unwrap(), TestDisk::default());
         let ended = work(before.path(), &disk, "before").await;
         assert!(!ended.fatal && ended.refused == 0);
+        assert!(ended.reclaimed >= 2, "{} segments were reclaimed", ended.reclaimed);
         Self { before, disk, kept: ended.kept }
     }
 
@@ -119,7 +155,7 @@ impl Bench {
         operation: u64,
         (with, after): (io::ErrorKind, Written),
         spoil: impl Fn(&Path),
-    ) -> Option<Operation> {
+    ) -> Option<(Operation, bool)> {
         let mut rng = StdRng::seed_from_u64(operation);
         let directory = again(self.before.path());
         spoil(directory.path());
@@ -139,13 +175,15 @@ impl Bench {
         // What the start after it relied on must be on the disk too.
         let cut = disk.after_power_cut(Loss::All, &mut rng);
         same(directory.path(), &cut, &ended, &format!("{what}, and a power cut later")).await;
-        Some(failed)
+        let in_reclaim = ended.reclaim.contains(&usize::try_from(operation).unwrap());
+        Some((failed, in_reclaim))
     }
 }
 
-/// Lets each operation of `work` fail in turn, on a store that `spoil` has spoilt; answers which there were.
-fn each_operation_fails_once(spoil: impl Fn(&Path) + Copy + Send + Sync) -> Vec<Operation> {
-    let run = |work: Pin<Box<dyn Future<Output = Option<Operation>> + '_>>| {
+/// Lets each operation of `work` fail in turn, on a store that `spoil` has spoilt; answers which there were, and whether
+/// each was one of reclaim.
+fn each_operation_fails_once(spoil: impl Fn(&Path) + Copy + Send + Sync) -> Vec<(Operation, bool)> {
+    let run = |work: Pin<Box<dyn Future<Output = Option<(Operation, bool)>> + '_>>| {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     };
     let bench = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Bench::new());
@@ -159,7 +197,7 @@ fn each_operation_fails_once(spoil: impl Fn(&Path) + Copy + Send + Sync) -> Vec<
                     let operation = next.fetch_add(1, Ordering::SeqCst);
                     let fail = |with, after| run(Box::pin(bench.fails(operation, (with, after), spoil)));
                     let Some(failed) = fail(io::ErrorKind::Other, Written::Nothing) else { return };
-                    if failed == Operation::Write {
+                    if failed.0 == Operation::Write {
                         fail(io::ErrorKind::Other, Written::Half);
                         fail(io::ErrorKind::Other, Written::All);
                         fail(io::ErrorKind::StorageFull, Written::Half);
@@ -186,8 +224,16 @@ fn whatever_fails_once_the_next_start_is_clean() {
         Operation::Length,
         Operation::CreateDirectory,
     ] {
-        assert!(met.contains(&operation), "{operation:?} was never met: {met:?}");
+        assert!(met.iter().any(|(met, _)| *met == operation), "{operation:?} was never met: {met:?}");
     }
+    // Its reading, its copies, its manifest, and the removal of what is no longer needed.
+    for operation in
+        [Operation::Read, Operation::Write, Operation::Sync, Operation::SyncDirectory, Operation::Remove]
+    {
+        assert!(met.contains(&(operation, true)), "{operation:?} was never met in a reclaim: {met:?}");
+    }
+    let writes = met.iter().filter(|met| **met == (Operation::Write, true)).count();
+    assert!(writes >= 2, "{writes} writes in a reclaim, and copies and manifest are two");
 }
 
 #[test]
@@ -197,6 +243,6 @@ fn whatever_fails_once_while_a_broken_index_is_moved_aside_the_next_start_is_cle
         fs::create_dir(directory.join("index.broken")).unwrap();
     });
     for operation in [Operation::Rename, Operation::Remove] {
-        assert!(met.contains(&operation), "{operation:?} was never met: {met:?}");
+        assert!(met.iter().any(|(met, _)| *met == operation), "{operation:?} was never met: {met:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! Power cuts at any operation, one after the other on the same store: nothing that was acknowledged is lost, and
 //! nothing that was not is there in part.
 //!
+//! Segments are reclaimed in between, and at any moment of that, too.
+//!
 //! Fifty in every run of the tests; `FANFARE_POWER_CUTS=5000` makes more, and `FANFARE_SEED` repeats one run.
 
 use std::collections::BTreeMap;
@@ -12,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::super::plan::Load;
+use super::super::reclaim::Pass;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError, indexer};
 use super::disk::{Loss, Plan, TestDisk};
 use super::{copy, options};
@@ -24,7 +28,7 @@ const WRITERS: usize = 4;
 const KEPT: u64 = 12;
 
 /// Operations between the opening and the cut, at the most.
-const OPERATIONS_MAX: u64 = 90;
+const OPERATIONS_MAX: u64 = 240;
 
 /// One cut in so many comes while the store is still being opened.
 const CUTS_WHILE_OPENING: u64 = 4;
@@ -76,7 +80,18 @@ struct Bench {
     writers: Vec<Arc<Writer>>,
     /// Operations that the last opening took.
     opening: u64,
+    reclaimed: Reclaimed,
     rng: StdRng,
+}
+
+/// What became of reclaim.
+#[derive(Debug, Default)]
+struct Reclaimed {
+    segments: u64,
+    /// Passes that the cut ended.
+    cut: u64,
+    /// Whether the last one found nothing to do.
+    idle: bool,
 }
 
 impl Bench {
@@ -87,6 +102,7 @@ impl Bench {
             disk: TestDisk::default(),
             writers: (0..WRITERS).map(|_| Arc::default()).collect(),
             opening: 0,
+            reclaimed: Reclaimed::default(),
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -145,10 +161,28 @@ impl Bench {
             // What it covers is durable, so an index that is ahead of the disk can't come about.
             if engine.refusal().is_none() && indexer::flush(&engine.parts.shared).is_ok() {
                 keep(&self.directory.path().join("index"), self.flushed.path());
+                self.reclaim(&engine).await;
             }
         }
         tasks.join_all().await;
         assert!(matches!(engine.close().await, Err(CommitError::Fatal(_))));
+    }
+
+    /// One pass, while the writers go on.
+    async fn reclaim(&mut self, engine: &EmbeddedEngine) {
+        let (reclaim, sealed) =
+            (engine.parts.reclaim.clone(), || engine.parts.shared.segments.sealed().clone());
+        let before = sealed();
+        match tokio::task::spawn_blocking(move || reclaim.pass(Load::Quiet)).await.unwrap() {
+            Ok(pass) => {
+                self.reclaimed.idle = pass == Pass::Idle;
+                let after = sealed();
+                self.reclaimed.segments +=
+                    before.keys().filter(|number| !after.contains_key(number)).count() as u64;
+                keep(&self.directory.path().join("index"), self.flushed.path());
+            }
+            Err(_) => self.reclaimed.cut += 1,
+        }
     }
 
     /// The index as it was flushed last, or a part of it, or none.
@@ -198,6 +232,14 @@ impl Bench {
         }
         let counted = engine.get(key("sum")).await.unwrap();
         assert_eq!(counted.map_or(0, |counted| number(&counted.value)), sum);
+        // Now and then all that is dead goes, so that the next round's passes soon come to the point.
+        if self.rng.random() {
+            indexer::flush(&engine.parts.shared).unwrap();
+            self.reclaimed.idle = false;
+            while !self.reclaimed.idle {
+                self.reclaim(&engine).await;
+            }
+        }
         engine.close().await.unwrap();
         let index = self.directory.path().join("index");
         keep(&index, self.flushed.path());
@@ -248,5 +290,9 @@ fn after_any_power_cut_what_was_acknowledged_is_there_and_nothing_is_torn() {
     let acknowledged: u64 =
         bench.writers.iter().map(|writer| writer.acknowledged.load(Ordering::SeqCst)).sum();
     assert!(acknowledged > rounds, "only {acknowledged} transactions in {rounds} rounds");
-    println!("{rounds} power cuts, {acknowledged} transactions: 0 lost, 0 torn");
+    let Reclaimed { segments, cut, .. } = bench.reclaimed;
+    assert!(segments > rounds / 5, "only {segments} segments were reclaimed in {rounds} rounds");
+    println!(
+        "{rounds} power cuts, {cut} of them in a reclaim, {acknowledged} transactions, {segments} segments reclaimed: 0 lost, 0 torn"
+    );
 }
