@@ -133,6 +133,9 @@ fn again(from: &Path) -> tempfile::TempDir {
     to
 }
 
+/// An operation that failed, and whether it was one of reclaim.
+type Met = (Operation, bool);
+
 /// A store in use, on whose copies each operation fails in turn.
 struct Bench {
     before: tempfile::TempDir,
@@ -155,7 +158,7 @@ impl Bench {
         operation: u64,
         (with, after): (io::ErrorKind, Written),
         spoil: impl Fn(&Path),
-    ) -> Option<(Operation, bool)> {
+    ) -> Option<Met> {
         let mut rng = StdRng::seed_from_u64(operation);
         let directory = again(self.before.path());
         spoil(directory.path());
@@ -182,8 +185,8 @@ impl Bench {
 
 /// Lets each operation of `work` fail in turn, on a store that `spoil` has spoilt; answers which there were, and whether
 /// each was one of reclaim.
-fn each_operation_fails_once(spoil: impl Fn(&Path) + Copy + Send + Sync) -> Vec<(Operation, bool)> {
-    let run = |work: Pin<Box<dyn Future<Output = Option<(Operation, bool)>> + '_>>| {
+fn each_operation_fails_once(spoil: impl Fn(&Path) + Copy + Send + Sync) -> Vec<Met> {
+    let run = |work: Pin<Box<dyn Future<Output = Option<Met>> + '_>>| {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     };
     let bench = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Bench::new());
