@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::child::{Gateway, call};
 use crate::command::fanfare;
+use crate::house::{House, LOG};
 
 const SECTION: &str =
     "[server]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[channels.log]\nplugin = \"console\"\n";
@@ -118,9 +119,35 @@ fn a_broken_file_is_not_reloaded_and_a_stop_ends_well() {
     let mut setup = start();
     std::fs::write(&setup.config, "nonsense = [").unwrap();
     setup.gateway.signal("HUP");
+    while !setup.gateway.log().contains("the old one goes on") {
+        std::thread::yield_now();
+    }
+    assert!(setup.gateway.log().contains("fanfare.toml:1:"), "it says where: {}", setup.gateway.log());
     assert_eq!(setup.call("POST", "/api/v1/notifications", &format!("{TO_LOG}}}")).0, 202);
     setup.gateway.signal("TERM");
     assert!(setup.gateway.wait().success());
+}
+
+#[test]
+fn a_reload_says_each_time_what_takes_a_restart_to_count() {
+    let house = House::start("", LOG);
+    let warned = |times: usize| {
+        let said = "these keys take effect after a restart";
+        while house.gateway.log().matches(said).count() < times {
+            std::thread::yield_now();
+        }
+    };
+    house.rewrite("idle_timeout = \"5s\"", LOG);
+    house.gateway.signal("HUP");
+    warned(1);
+    // Nothing more has changed, and what did before still waits for the restart.
+    house.gateway.signal("HUP");
+    warned(2);
+    house.rewrite("", LOG);
+    house.gateway.signal("HUP");
+    while !house.gateway.log().contains("\"configuration reloaded\"") {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

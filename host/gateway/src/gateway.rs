@@ -43,6 +43,7 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
+    /// What it was started with.
     config: Config,
     plugins: Plugins,
     access: api::Access,
@@ -85,6 +86,23 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// The keys change with a reload and the address does not: without this, a file that goes back to loopback and to no keys
+/// would open a socket that others reach.
+fn stays_guarded(address: SocketAddr, config: &Config) -> Result<(), SetupError> {
+    if !config.keys.is_empty() || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(SetupError {
+        place: config.place_of("keys").to_string(),
+        section: "keys".to_owned(),
+        code: "config.keys".to_owned(),
+        message: format!(
+            "no key is configured, and the gateway listens on {address} until it is restarted, where others reach it: \
+             restart it, or keep a key"
+        ),
+    })
 }
 
 fn lines(errors: &[SetupError]) -> String {
@@ -205,12 +223,12 @@ impl Gateway {
     ///
     /// # Errors
     /// Every section that can't serve; then nothing has changed.
-    pub async fn reload(&mut self, config: Config) -> Result<Vec<&'static str>, Vec<SetupError>> {
+    pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, Vec<SetupError>> {
+        stays_guarded(self.address, &config).map_err(|error| vec![error])?;
         self.plugins.reload(config.clone()).await?;
         self.access.replace(Authenticator::new(&config.keys));
-        let changed = self.config.needs_restart_for(&config);
-        self.config = config;
-        Ok(changed)
+        // Compared with what the gateway was started with, for that is what still counts after any number of reloads.
+        Ok(self.config.needs_restart_for(&config))
     }
 
     /// Takes nothing more, lets attempts end within the configured deadline, and writes out the store. Answers how
@@ -340,5 +358,32 @@ async fn sweep(store: Store, retention: Retention, stopping: CancellationToken) 
                 SWEEP_EVERY
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_does_not_take_the_last_key_from_a_socket_that_others_reach() {
+        let key = format!("[[keys]]\nname = \"ci\"\nsha256 = \"{}\"\nscopes = [\"read\"]\n", "0".repeat(64));
+        let read = |text: &str| Config::read(None, text, &BTreeMap::<String, String>::new()).unwrap();
+        for (address, text, allowed) in [
+            ("127.0.0.1:80", "", true),
+            ("[::1]:80", "", true),
+            ("[::ffff:127.0.0.1]:80", "", true),
+            ("0.0.0.0:80", "", false),
+            ("[::]:80", "", false),
+            ("192.0.2.1:80", "[server]\nlisten = \"127.0.0.1:80\"\n", false),
+            ("0.0.0.0:80", key.as_str(), true),
+        ] {
+            let guarded = stays_guarded(address.parse().unwrap(), &read(text));
+            assert_eq!(guarded.is_ok(), allowed, "{address}: {guarded:?}");
+        }
+        let refused = stays_guarded("0.0.0.0:80".parse().unwrap(), &read("")).unwrap_err();
+        assert!(refused.message.contains("restart it, or keep a key"), "{refused}");
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>, watch: Option<P
         }
     };
     let open = config.keys.is_empty();
-    let mut gateway = match Gateway::start(config, compile_in_child()).await {
+    let gateway = match Gateway::start(config, compile_in_child()).await {
         Ok(gateway) => gateway,
         Err(error) => return start_failure(&error, path.as_deref()),
     };
@@ -46,7 +46,7 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>, watch: Option<P
     }
     loop {
         tokio::select! {
-            _ = reload.recv() => reload_from(&mut gateway, path.as_deref()).await,
+            _ = reload.recv() => reload_from(&gateway, path.as_deref()).await,
             _ = stop.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -88,7 +88,7 @@ fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
     Ok((signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }
 
-async fn reload_from(gateway: &mut Gateway, path: Option<&Path>) {
+async fn reload_from(gateway: &Gateway, path: Option<&Path>) {
     let config = match Config::load(path, &config::ProcessEnvironment) {
         Ok(config) => config,
         Err(errors) => {
@@ -104,7 +104,7 @@ async fn reload_from(gateway: &mut Gateway, path: Option<&Path>) {
         }
         Err(errors) => {
             for error in &errors {
-                tracing::error!(section = %error.section, code = %error.code, message = %error.message,
+                tracing::error!(place = %error.place, section = %error.section, code = %error.code, message = %error.message,
                     "the configuration was not reloaded: the old one goes on");
             }
         }

@@ -240,6 +240,10 @@ table! {
         "A secret is missing or too many",
         "The plugin needs a secret that the channel has not, or the channel gives one that nothing uses.",
         "Name the secrets that the plugin asks for, by a reference of the configuration.";
+    BAD_KEYS = "config.keys", UNPROCESSABLE_ENTITY,
+        "The last key can't be taken away",
+        "A reload would leave the gateway without keys on an address that other machines reach.",
+        "Keep a key, or restart the gateway on a loopback address.";
     RATE = "rate.limited", TOO_MANY_REQUESTS,
         "The API key submits more than it may",
         "The API key has a rate, and it is used up. Nothing was accepted; a batch is refused as a whole.",
