@@ -33,6 +33,7 @@ mod operate;
 mod pages;
 mod plugins;
 mod readme;
+mod stop;
 mod store;
 mod surface;
 mod waiting;
