@@ -9,6 +9,7 @@ mod figures;
 mod gateway;
 mod journal;
 mod load;
+mod options;
 mod plugin;
 mod process;
 mod rounds;
@@ -19,7 +20,9 @@ mod store;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+
+use crate::options::Common;
 
 #[derive(Debug, Parser)]
 #[command(name = "fanfare-bench", about = "Measures the gateway beside its limits, in one run.")]
@@ -31,11 +34,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// From the socket to the receiver: submits, deliveries, latency, CPU, memory, start.
-    E2e(E2e),
+    E2e(Common),
     /// The embedded engine beside the bare append and other stores: commits, a notification's life, queues, starts.
     Store(store::Options),
     /// What the sandbox costs, beside a native client and an empty guest.
-    Plugin(plugin::Options),
+    Plugin(Common),
     /// Swaps a channel again and again, and waits for a line twice.
     #[command(hide = true)]
     PluginSwaps {
@@ -101,19 +104,6 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, Debug, Args)]
-struct E2e {
-    /// Print one JSON object a figure instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Figures are medians of so many rounds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
-    rounds: u64,
-}
-
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(Cli::parse().command))
@@ -122,12 +112,12 @@ fn main() -> anyhow::Result<()> {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::E2e(options) => {
-            let rounds = rounds::measure(Duration::from_secs(options.seconds), options.rounds).await?;
+            let rounds = rounds::measure(options.duration(), options.rounds).await?;
             let figures = figures::figures(&rounds);
             figure::print(&figures, options.json)
         }
-        Command::Store(options) => figure::print(&store::measure(&options).await?, options.json),
-        Command::Plugin(options) => figure::print(&plugin::measure(&options).await?, options.json),
+        Command::Store(options) => figure::print(&store::measure(&options).await?, options.common.json),
+        Command::Plugin(options) => figure::print(&plugin::measure(options).await?, options.json),
         Command::PluginSwaps { cache, sink, few, many } => {
             plugin::swap_and_wait(&cache, sink, few, many).await
         }

@@ -153,7 +153,13 @@ async fn end_to_end(
     })
 }
 
-async fn open(target: &Target, rate: u32, sink: SocketAddr, duration: Duration) -> anyhow::Result<Latencies> {
+/// An open loop, until the sink has all of it.
+pub(crate) async fn open(
+    target: &Target,
+    rate: u32,
+    sink: SocketAddr,
+    duration: Duration,
+) -> anyhow::Result<Latencies> {
     let count = rate * u32::try_from(duration.as_secs())?;
     let load = load::open(target, rate, count).await?;
     note_refusals(&load);

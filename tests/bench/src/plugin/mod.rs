@@ -5,6 +5,7 @@
 
 mod guests;
 mod load;
+mod ripple;
 mod swaps;
 
 use std::ffi::OsStr;
@@ -12,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use fanfare_model::notification::Notification;
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::{ChannelGeneration, Isolation, RouterGeneration, Runtime};
@@ -20,25 +20,12 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::figure::{Figure, Target};
+use crate::options::Common;
 use crate::process::Process;
 pub(crate) use swaps::swap_and_wait;
 
 const CALLERS: usize = 64;
 const BODY_BYTES: usize = 1_024;
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Options {
-    /// Print one JSON object a figure instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Figures are medians of so many rounds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
-    rounds: u64,
-}
 
 /// What is measured again and again.
 struct Bed {
@@ -71,8 +58,8 @@ struct Round {
 }
 
 /// Measures; says on standard error how far it is.
-pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
-    let bed = Bed::make(Duration::from_secs(options.seconds)).await?;
+pub(crate) async fn measure(options: Common) -> anyhow::Result<Vec<Figure>> {
+    let bed = Bed::make(options.duration()).await?;
     let mut rounds = Vec::new();
     for nth in 1..=options.rounds {
         eprintln!("round {nth} of {}", options.rounds);
@@ -84,9 +71,12 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
         eprintln!("1,000 swaps, round {nth} of {}", options.rounds);
         growth.push(swaps::growth(bed.cache.path(), bed.sink).await?);
     }
+    let ripples = ripple::measure(options.duration(), options.rounds).await?;
     let growth =
         Figure::new("RSS after 1,000 swaps against after 10", "x", Some(Target::AtMost(1.1)), growth);
     figures.insert(4, growth);
+    figures.insert(5, ripple::ratio(&ripples));
+    figures.extend(ripple::figures(&ripples));
     Ok(figures)
 }
 

@@ -19,6 +19,7 @@ use fanfare_store::engine::Engine as _;
 use tempfile::TempDir;
 
 use crate::figure::{Figure, Target};
+use crate::options::Common;
 use crate::process::Process;
 use load::Kind;
 use peer::{Bare, Fjall, Grouped, Sled};
@@ -32,15 +33,8 @@ const QUEUED_BYTES: u64 = 1_500;
 /// What is measured.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// Print one JSON object a figure instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Figures are medians of so many rounds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
-    rounds: u64,
+    #[command(flatten)]
+    pub(crate) common: Common,
     /// The long queue, compared with one of 10,000; 0 leaves this figure out. 10 million take 15 GB of disk.
     #[arg(long, default_value_t = 10_000_000)]
     queued: u64,
@@ -56,10 +50,6 @@ impl Options {
     fn directory(&self) -> anyhow::Result<TempDir> {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
         tempfile::tempdir_in(&parent).with_context(|| format!("{} can't be used", parent.display()))
-    }
-
-    fn duration(&self) -> Duration {
-        Duration::from_secs(self.seconds)
     }
 }
 
@@ -81,8 +71,8 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for writers in WRITERS {
         let mut rounds = Vec::new();
-        for nth in 1..=options.rounds {
-            eprintln!("{writers} writers, round {nth} of {}", options.rounds);
+        for nth in 1..=options.common.rounds {
+            eprintln!("{writers} writers, round {nth} of {}", options.common.rounds);
             rounds.push(round(options, writers).await?);
         }
         figures.extend(of_rounds(writers, &rounds));
@@ -99,7 +89,7 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn round(options: &Options, writers: usize) -> anyhow::Result<Round> {
-    let duration = options.duration();
+    let duration = options.common.duration();
     let dir = options.directory()?;
     let at = |name: &str| -> anyhow::Result<PathBuf> {
         let path = dir.path().join(name);
@@ -185,10 +175,11 @@ async fn queues(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let (long, long_work) = queue(long_dir.path(), options.queued).await?;
     let (short, short_work) = queue(short_dir.path(), SHORT_QUEUE).await?;
     let (mut ratios, mut rates) = (Vec::new(), Vec::new());
-    for nth in 1..=options.rounds {
-        eprintln!("queues, round {nth} of {}", options.rounds);
-        let short_done = load::closed(&short, &short_work, Kind::Life, USED, options.duration()).await?;
-        let long_done = load::closed(&long, &long_work, Kind::Life, USED, options.duration()).await?;
+    for nth in 1..=options.common.rounds {
+        eprintln!("queues, round {nth} of {}", options.common.rounds);
+        let short_done =
+            load::closed(&short, &short_work, Kind::Life, USED, options.common.duration()).await?;
+        let long_done = load::closed(&long, &long_work, Kind::Life, USED, options.common.duration()).await?;
         ratios.push(long_done.per_second() / short_done.per_second());
         rates.push(long_done.per_second());
     }
@@ -225,8 +216,8 @@ fn has_room(dir: &Path, count: u64) -> anyhow::Result<()> {
 /// Seconds from the open to the first read, after a process that had filled the store was killed.
 async fn starts(options: &Options) -> anyhow::Result<Vec<f64>> {
     let mut seconds = Vec::new();
-    for nth in 1..=options.rounds {
-        eprintln!("start after kill -9, round {nth} of {}", options.rounds);
+    for nth in 1..=options.common.rounds {
+        eprintln!("start after kill -9, round {nth} of {}", options.common.rounds);
         let dir = options.directory()?;
         let count = options.live.to_string();
         let args = [OsStr::new("store-fill"), dir.path().as_os_str(), OsStr::new(&count)];
