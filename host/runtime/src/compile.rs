@@ -23,7 +23,8 @@ pub(crate) async fn compiled(
     component: &[u8],
 ) -> Result<Vec<u8>, String> {
     let path = cache.join(format!("{digest}-{compatibility}.cwasm"));
-    if let Some(code) = read(&path).await {
+    let kept = path.clone();
+    if let Ok(Some(code)) = tokio::task::spawn_blocking(move || read(&kept)).await {
         return Ok(code);
     }
     let code = match compiler {
@@ -42,8 +43,9 @@ pub(crate) async fn compiled(
     Ok(code)
 }
 
-async fn read(path: &Path) -> Option<Vec<u8>> {
-    let bytes = tokio::fs::read(path).await.ok()?;
+/// Blocks: it is read and hashed whole.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(path).ok()?;
     let (checksum, code) = bytes.split_first_chunk::<32>()?;
     if Digest::of(code).as_bytes() == checksum {
         return Some(code.to_vec());

@@ -129,13 +129,14 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`].
     pub async fn load(&self, source: Source) -> Result<Arc<Plugin>, LoadError> {
-        let shared = &self.shared;
-        let digest = Digest::of(&source.bytes);
-        if let Some(plugin) = shared.find(&digest) {
-            return Ok(plugin);
-        }
-        let manifest = inspect(&source.label, &source.bytes)?;
-        let failed = |why: String| LoadError::Compile { label: source.label.clone(), why };
+        // Up to 64 MiB are hashed, parsed and linked: on threads that may be kept busy.
+        let shared = Arc::clone(&self.shared);
+        let label = source.label.clone();
+        let (source, digest, manifest) = match aside(&label, move || shared.look(source)).await? {
+            Looked::Known(plugin) => return Ok(plugin),
+            Looked::New(source, digest, manifest) => (source, digest, manifest),
+        };
+        let shared = Arc::clone(&self.shared);
         let compiled = compile::compiled(
             &shared.compiler,
             &shared.cache_dir,
@@ -143,28 +144,8 @@ impl Runtime {
             &digest,
             &source.bytes,
         );
-        let code = compiled.await.map_err(failed)?;
-        let component =
-            trusted::load(&shared.executor.engine, &code).map_err(|e| failed(format!("{e:#}")))?;
-        let linker = match manifest.kind {
-            Kind::Channel => &shared.channel_linker,
-            Kind::Router => &shared.router_linker,
-        };
-        let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Invalid {
-            label: source.label.clone(),
-            why: format!(
-                "it imports what this host does not give to a {}: {error:#}",
-                manifest.kind.as_str()
-            ),
-        })?;
-        let kind = manifest.kind.as_str();
-        let plugin = Plugin::new(digest, manifest, pre).map_err(|error| LoadError::Invalid {
-            label: source.label.clone(),
-            why: format!("its exports are not those of a {kind}: {error:#}"),
-        })?;
-        let plugin = Arc::new(plugin);
-        shared.loaded().insert(digest, Arc::downgrade(&plugin));
-        Ok(plugin)
+        let code = compiled.await.map_err(|why| LoadError::Compile { label: label.clone(), why })?;
+        aside(&label, move || shared.link(source.label, digest, *manifest, &code)).await
     }
 
     /// Makes a channel's generation, and has it check itself. Nothing serves it yet.
@@ -254,11 +235,66 @@ impl Shared {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Finds a component that is loaded already, or inspects one that is not.
+    fn look(&self, source: Source) -> Result<Looked, LoadError> {
+        let digest = Digest::of(&source.bytes);
+        if let Some(plugin) = self.find(&digest) {
+            return Ok(Looked::Known(plugin));
+        }
+        let manifest = inspect(&source.label, &source.bytes)?;
+        Ok(Looked::New(source, digest, Box::new(manifest)))
+    }
+
+    /// Makes a plugin of a component's machine code.
+    fn link(
+        &self,
+        label: String,
+        digest: Digest,
+        manifest: Manifest,
+        code: &[u8],
+    ) -> Result<Arc<Plugin>, LoadError> {
+        let component = trusted::load(&self.executor.engine, code)
+            .map_err(|error| LoadError::Compile { label: label.clone(), why: format!("{error:#}") })?;
+        let linker = match manifest.kind {
+            Kind::Channel => &self.channel_linker,
+            Kind::Router => &self.router_linker,
+        };
+        let kind = manifest.kind.as_str();
+        let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Invalid {
+            label: label.clone(),
+            why: format!("it imports what this host does not give to a {kind}: {error:#}"),
+        })?;
+        let plugin = Plugin::new(digest, manifest, pre).map_err(|error| LoadError::Invalid {
+            label,
+            why: format!("its exports are not those of a {kind}: {error:#}"),
+        })?;
+        let plugin = Arc::new(plugin);
+        self.loaded().insert(digest, Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
     fn find(&self, digest: &Digest) -> Option<Arc<Plugin>> {
         let mut loaded = self.loaded();
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
         loaded.get(digest).and_then(Weak::upgrade)
     }
+}
+
+/// What the bytes of a component are.
+enum Looked {
+    /// Those of a plugin that is loaded.
+    Known(Arc<Plugin>),
+    /// Those of one that is to be compiled.
+    New(Source, Digest, Box<Manifest>),
+}
+
+/// Does what takes long for a large component, on a thread of its own.
+async fn aside<T: Send + 'static>(
+    label: &str,
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(LoadError::Compile { label: label.to_owned(), why: error.to_string() }))
 }
 
 /// What guests of a kind may import. A router gets `log` and `settings` alone.
