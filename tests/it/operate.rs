@@ -280,6 +280,24 @@ fn deliveries_of_a_suspended_or_paused_channel_are_parked_and_arrive_when_it_goe
     }
 }
 
+#[test]
+fn a_probe_that_traps_takes_none_of_a_deliverys_retries_however_often() {
+    let channel = "[channels.log]\nplugin = \"console\"\nsuspend_after = 2\nprobe_after = \"1ms\"\n\
+                   retry = { max_retries = 2, initial_delay = \"1ms\" }\n";
+    let house = house(channel);
+    let file = house.file("trap_send.wasm", components::TRAP_SEND);
+    assert_eq!(house.fanfare(&["plugin", "install", &file]).code, Some(0));
+    assert_eq!(house.fanfare(&["channel", "activate", "log", "--plugin", "trap_send"]).code, Some(0));
+    let id = house.submit("log");
+    let path = format!("/api/v1/notifications/{id}");
+    // Two attempts suspend it; of those that follow, the first would have been the last.
+    let state = house.until(&path, |state| state["deliveries"][0]["attempts"].as_u64() >= Some(7));
+    assert_ne!(state["deliveries"][0]["status"], "dead", "{state}");
+    assert_eq!(house.fanfare(&["channel", "activate", "log", "--plugin", "console"]).code, Some(0));
+    let state = house.until(&path, |state| state["status"] == "done");
+    assert_eq!(state["deliveries"][0]["status"], "delivered", "{state}");
+}
+
 impl Ended {
     /// The exit code, if what was printed says so.
     fn json_or_text(&self, says: &str) -> Option<i32> {

@@ -16,7 +16,7 @@ mod status;
 
 pub use self::fan_out::{FAN_OUT_MAX, FAN_OUT_PART, FanOut, Routing};
 pub use self::plan::{DELIVERIES_MAX, Planned};
-pub use self::settle::{Settled, Settlement};
+pub use self::settle::{Cost, Settled, Settlement};
 pub use self::status::NotificationStatus;
 use crate::delivery::{Delivery, Phase};
 use crate::fault::Fault;

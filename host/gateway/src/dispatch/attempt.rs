@@ -7,9 +7,9 @@ use fanfare_model::delivery::Delivery;
 use fanfare_model::fault::code;
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
-use fanfare_model::state::{Misfit, NotificationState, Settled, Settlement};
+use fanfare_model::state::{Cost, Misfit, NotificationState, Settled, Settlement};
 use fanfare_model::time::Timestamp;
-use fanfare_runtime::{AttemptInput, AttemptReport, RecipientInfo};
+use fanfare_runtime::{AttemptInput, AttemptReport, CallEnd, RecipientInfo};
 use fanfare_store::{Cell, Changed, Ticket};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -139,7 +139,8 @@ async fn send(dispatch: &Dispatch, channel: &Channel, lineup: &Lineup, picked: &
         now: clock.now(),
         chance: rand::random(),
     };
-    let settled = settle(dispatch, Some(channel), &hot.cell, &delivery, &settlement);
+    let cost = cost(channel, &report);
+    let settled = settle(dispatch, Some(channel), &hot.cell, &delivery, (&settlement, cost));
     dispatch.shared.give_back(picked, health(outcome));
     match settled {
         Ok(ticket) => {
@@ -176,11 +177,11 @@ pub(super) fn settle(
     channel: Option<&Channel>,
     cell: &Cell,
     delivery: &Delivery,
-    settlement: &Settlement<'_>,
+    (settlement, cost): (&Settlement<'_>, Cost),
 ) -> Result<Ticket<Settled>, fanfare_store::ChangeError<Misfit>> {
     let shared = &dispatch.shared;
     cell.change(|state| {
-        let settled = state.settle(delivery.id.index, settlement)?;
+        let settled = state.settle_at(delivery.id.index, settlement, cost)?;
         let mut alongside = Vec::new();
         if let (Settled::Dead(fault), Some(alerts), false) =
             (&settled, channel.and_then(|channel| channel.alert_channel.as_ref()), state.is_alert)
@@ -193,6 +194,11 @@ pub(super) fn settle(
         }
         Ok(Changed { value: settled, alongside })
     })
+}
+
+/// A suspended channel's probe takes whichever delivery comes: that it traps again says nothing of that one.
+fn cost(channel: &Channel, report: &AttemptReport) -> Cost {
+    if channel.vigil.is_probe() && report.end == CallEnd::Trapped { Cost::Nothing } else { Cost::Retry }
 }
 
 fn health(outcome: &Outcome) -> Health {

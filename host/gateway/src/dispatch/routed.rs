@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_model::fault::{Fault, code};
 use fanfare_model::outcome::Outcome;
 use fanfare_model::retry::RetryPolicy;
-use fanfare_model::state::{Routing, Settlement};
+use fanfare_model::state::{Cost, Routing, Settlement};
 use fanfare_model::time::Timestamp;
 use fanfare_store::Changed;
 
@@ -42,7 +42,7 @@ pub(super) async fn route(dispatch: &Dispatch, setup: &Setup, picked: &Picked, r
         now: clock.now(),
         chance: rand::random(),
     };
-    let settled = settle(dispatch, None, &hot.cell, &delivery, &settlement);
+    let settled = settle(dispatch, None, &hot.cell, &delivery, (&settlement, Cost::Retry));
     dispatch.shared.give_back(picked, Health::Unknown);
     match settled {
         Ok(ticket) => {

@@ -44,18 +44,41 @@ pub struct Settlement<'a> {
     pub chance: f64,
 }
 
+/// What a failed attempt takes from its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// One of its retries.
+    Retry,
+    /// Nothing: the attempt was to show whether a suspended channel works again, and the delivery had no choice.
+    Nothing,
+}
+
 impl NotificationState {
     /// Ends an attempt: delivered, another try, or a dead letter.
     ///
     /// # Errors
     /// [`Misfit`] when the delivery is not waiting, and then nothing has changed.
     pub fn settle(&mut self, index: u16, settlement: &Settlement<'_>) -> Result<Settled, Misfit> {
-        let settled = self.settle_one(index, settlement)?;
+        self.settle_at(index, settlement, Cost::Retry)
+    }
+
+    /// The same, where a transient fault may take nothing: then the delivery waits on, with all the retries that it had,
+    /// however old it is.
+    ///
+    /// # Errors
+    /// [`Misfit`] when the delivery is not waiting, and then nothing has changed.
+    pub fn settle_at(
+        &mut self,
+        index: u16,
+        settlement: &Settlement<'_>,
+        cost: Cost,
+    ) -> Result<Settled, Misfit> {
+        let settled = self.settle_one(index, settlement, cost)?;
         self.follow(index, settlement.now);
         Ok(settled)
     }
 
-    fn settle_one(&mut self, index: u16, settlement: &Settlement<'_>) -> Result<Settled, Misfit> {
+    fn settle_one(&mut self, index: u16, settlement: &Settlement<'_>, cost: Cost) -> Result<Settled, Misfit> {
         let cancelled = self.cancelled_at.is_some();
         let expires_at = self.expires_at;
         let delivery = self.waiting(index)?;
@@ -88,6 +111,11 @@ impl NotificationState {
                 "cancelled while it was sent",
             );
             return Ok(Settled::Cancelled);
+        }
+        if cost == Cost::Nothing {
+            delivery.chain.attempts -= 1;
+            let delay = settlement.policy.base_delay(delivery.chain.attempts);
+            return Ok(delivery.wait_for_retry(delay, retry_after, now, expires_at));
         }
         let position = ChainPosition { attempts: delivery.chain.attempts, started_at: chain_started_at, now };
         match settlement.policy.decide(position, retry_after, settlement.chance) {

@@ -84,6 +84,22 @@ fn three_retries_and_then_a_dead_letter_that_a_replay_delivers() {
 }
 
 #[test]
+fn what_costs_nothing_leaves_all_retries_and_ends_no_chain_however_old() {
+    let mut state = state();
+    assert_eq!(settle(&mut state, &busy(), T0), Ok(Settled::Retry(Duration::from_secs(1))));
+    for day in 1..9 {
+        let outcome = busy();
+        let later = settlement(&outcome, T0.plus(Duration::from_secs(day * 86_400)));
+        let settled = state.settle_at(0, &later, Cost::Nothing);
+        assert_eq!(settled, Ok(Settled::Retry(Duration::from_secs(1))), "day {day}");
+    }
+    let delivery = &state.deliveries[0];
+    assert_eq!((delivery.attempts_total, delivery.chain.attempts), (9, 1), "it is told, and not counted");
+    let taken = Outcome::Delivered(Receipt::default());
+    assert_eq!(state.settle_at(0, &settlement(&taken, T0), Cost::Nothing), Ok(Settled::Delivered));
+}
+
+#[test]
 fn the_same_channel_and_address_twice_is_one_delivery() {
     let mut state = state();
     let again = vec![planned("hook", None), planned("hook", Some("a")), planned("hook", Some("a"))];
