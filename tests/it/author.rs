@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use fanfare_test_components as components;
+
 use crate::child::Receiver;
 use crate::command::{Ended, command, fanfare};
-use crate::house::House;
+use crate::house::{House, LOG};
 
 /// One for both kinds, and kept between runs: the SDK is compiled once.
 fn target() -> PathBuf {
@@ -74,6 +76,7 @@ fn a_channel_and_a_router_come_out_of_an_empty_folder_and_are_rehearsed() {
     let channels: Vec<_> =
         told["plan"]["targets"].as_array().unwrap().iter().map(|t| t["channel"].clone()).collect();
     assert_eq!(channels, ["mail", "sms"], "{told:#}");
+    a_router_is_swapped_in(here, &duty);
 
     // The SDK lies there already, and nothing is overwritten.
     let again = fanfare(here, ["plugin", "new", "pager"]);
@@ -81,6 +84,17 @@ fn a_channel_and_a_router_come_out_of_an_empty_folder_and_are_rehearsed() {
     assert!(again.err.contains("nothing is overwritten"), "{}", again.err);
 
     mistakes_in_a_project_are_told(here);
+}
+
+/// `plugin dev` of a router: it becomes the one that routes, with the settings that the one before had.
+fn a_router_is_swapped_in(here: &Path, duty: &str) {
+    let router = format!("[routers.default]\nplugin = {duty:?}\nsettings = {{ fallback = \"log\" }}\n");
+    let house = House::start("", &format!("{LOG}{router}"));
+    let told = Ended::of(dev(here, "duty", &house, &["--once", "--json"]).output().unwrap()).json();
+    assert_eq!((&told[0]["router"], &told[0]["generation"]), (&"default".into(), &2.into()), "{told:#}");
+    let ended = house.submit_and_wait(r#"{"type":"a.b"}"#);
+    assert_eq!(ended["deliveries"][0]["channel"], "log", "{ended:#}");
+    assert_eq!(ended["deliveries"][0]["status"], "delivered", "{ended:#}");
 }
 
 fn mistakes_in_a_project_are_told(here: &Path) {
@@ -96,10 +110,10 @@ fn mistakes_in_a_project_are_told(here: &Path) {
     assert!(ended.err.contains("Chanel") && ended.err.contains("build.failed"), "{}", ended.err);
 }
 
-/// `plugin dev` on the project in `folder/beeper`.
-fn dev(folder: &Path, house: &House, arguments: &[&str]) -> Command {
+/// `plugin dev` on a project in `folder`.
+fn dev(folder: &Path, project: &str, house: &House, arguments: &[&str]) -> Command {
     let mut dev = command(folder);
-    dev.args(["plugin", "dev", "beeper"]).args(arguments).env("CARGO_TARGET_DIR", target());
+    dev.args(["plugin", "dev", project]).args(arguments).env("CARGO_TARGET_DIR", target());
     dev.env("FANFARE_URL", format!("http://{}", house.gateway.address));
     dev
 }
@@ -144,7 +158,7 @@ fn each_save_is_built_tested_and_swapped_in_and_a_broken_one_is_not() {
     };
     assert_eq!(serving(), ("beeper 0.1.0".to_owned(), 1));
 
-    let mut watching = dev(here, &house, &[]);
+    let mut watching = dev(here, "beeper", &house, &[]);
     let mut watching = Watching(watching.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
     let mut swapped = || {
@@ -158,15 +172,87 @@ fn each_save_is_built_tested_and_swapped_in_and_a_broken_one_is_not() {
     let ended = house.submit_and_wait(r#"{"type":"a.b","to":[{"channel":"beeper"}]}"#);
     assert_eq!(ended["deliveries"][0]["status"], "delivered", "{ended}");
 
-    let refused = Ended::of(dev(here, &house, &["--once", "--channel", "nobody"]).output().unwrap());
+    let refused =
+        Ended::of(dev(here, "beeper", &house, &["--once", "--channel", "nobody"]).output().unwrap());
     assert_eq!(refused.code, Some(1), "{refused:#?}");
     assert!(refused.err.contains("channel.absent"), "{}", refused.err);
 
     replace(&here.join("beeper/src/lib.rs"), "\"text\": text", "\"txt\": text");
-    let broken = Ended::of(dev(here, &house, &["--once", "--json"]).output().unwrap());
+    let broken = Ended::of(dev(here, "beeper", &house, &["--once", "--json"]).output().unwrap());
     assert_eq!(broken.code, Some(5), "{broken:#?}");
     assert_eq!(broken.json()["code"], "build.failed");
     assert_eq!(serving(), ("beeper 0.2.0".to_owned(), 3));
+}
+
+/// A component as its compiler left it: without the section that holds the manifest.
+pub(crate) fn bare(packed: &[u8]) -> Vec<u8> {
+    let (mut bare, mut at) = (packed[..8].to_vec(), 8);
+    while at < packed.len() {
+        let (begun, id) = (at, packed[at]);
+        at += 1;
+        let mut size = 0;
+        for shift in (0..).step_by(7) {
+            let byte = packed[at];
+            at += 1;
+            size |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let content = &packed[at..at + size];
+        at += size;
+        let is_manifest = id == 0 && content.windows(12).any(|text| text == b"\"manifest\":1");
+        if !is_manifest {
+            bare.extend_from_slice(&packed[begun..at]);
+        }
+    }
+    bare
+}
+
+#[test]
+fn a_component_of_another_toolchain_is_packed_checked_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::create_dir(here.join("build")).unwrap();
+    let component = bare(components::HTTP_POST);
+    assert!(component.len() < components::HTTP_POST.len());
+    std::fs::write(here.join("build/poster.component.wasm"), component).unwrap();
+    let manifest = r#"{"name":"poster","version":"2.0.0","kind":"channel","description":"Posts.",
+        "settings_schema":{"type":"object","properties":{"url":{"type":"string"}},"required":["url"]},
+        "permissions":{"http":["{settings.url}"]},"limits":{"memory_mib":16}}"#;
+    std::fs::write(here.join("manifest.json"), manifest).unwrap();
+    let input = r#"{"settings":{"url":"https://a.example/hook"},"notification":{"type":"a.b","title":"x"}}"#;
+    std::fs::write(here.join("attempt.json"), input).unwrap();
+    let pack = ["plugin", "pack", "build/poster.component.wasm", "--manifest", "manifest.json"];
+
+    let checked = fanfare(here, ["plugin", "check", "build/poster.component.wasm"]);
+    assert!(checked.code == Some(1) && checked.err.contains("manifest"), "{checked:#?}");
+    let packed = fanfare(here, pack).good();
+    assert!(packed.contains("poster 2.0.0, a channel"), "{packed}");
+    assert!(packed.lines().last().unwrap().ends_with("poster.wasm"), "{packed}");
+    // It is there already: only by force.
+    let again = fanfare(here, pack);
+    assert!(again.code == Some(2) && again.err.contains("pack.exists"), "{again:#?}");
+    let told = fanfare(here, pack.iter().chain(&["--force", "--json"])).json();
+    let bytes = std::fs::read(here.join("poster.wasm")).unwrap();
+    assert_eq!(told["bytes"], bytes.len());
+    let elsewhere = fanfare(here, pack.iter().chain(&["--output", "other.wasm"]));
+    assert_eq!(elsewhere.code, Some(0), "{elsewhere:#?}");
+    assert_eq!(
+        std::fs::read(here.join("other.wasm")).unwrap(),
+        bytes,
+        "the same goes in, the same comes out"
+    );
+
+    let checked = fanfare(here, ["plugin", "check", "poster.wasm", "--input", "attempt.json"]).good();
+    assert!(checked.contains("a gateway takes it") && checked.contains("poster"), "{checked}");
+    let run = ["plugin", "run", "poster.wasm", "--input", "attempt.json", "--json"];
+    let told = fanfare(here, run).json();
+    assert_eq!(told["outcome"], "delivered", "{told:#}");
+    assert!(told["requests"][0].to_string().contains("https://a.example"), "{told:#}");
+    // What is packed already is not packed twice.
+    let twice = fanfare(here, ["plugin", "pack", "poster.wasm", "--manifest", "manifest.json", "--force"]);
+    assert!(twice.code == Some(2) && twice.err.contains("without a manifest"), "{twice:#?}");
 }
 
 #[cfg(unix)]

@@ -105,7 +105,7 @@ fn components_built_against_each_released_contract_still_run() {
 }
 
 /// A fixture that says it was built against `version`: the contract's name is in the component's own exports.
-fn claiming(bytes: &[u8], version: &str) -> Vec<u8> {
+pub(crate) fn claiming(bytes: &[u8], version: &str) -> Vec<u8> {
     let mut claimed = bytes.to_vec();
     for export in [&b"fanfare:channel/sender@"[..], b"fanfare:router/rules@"] {
         let mut at = 0;

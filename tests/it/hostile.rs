@@ -1,11 +1,14 @@
 //! Components that break every rule, behind the whole gateway: each fails under its own code, and all others go on.
 
 use std::collections::HashSet;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use fanfare_test_components as components;
 use serde_json::Value;
 
+use crate::author::bare;
+use crate::contracts::claiming;
 use crate::hook::Hook;
 use crate::house::{House, NOTIFICATIONS};
 
@@ -28,7 +31,7 @@ fn channel(name: &str) -> String {
 
 #[test]
 fn each_hostile_component_ends_under_its_own_code_and_its_neighbour_delivers_everything() {
-    let hostile: [(&str, &[u8], &str); 13] = [
+    let hostile: [(&str, &[u8], &str); 15] = [
         ("trap", components::TRAP_SEND, "plugin.trap"),
         ("panics", components::PANICS, "plugin.trap"),
         ("spin", components::SPIN, "plugin.cpu"),
@@ -38,15 +41,24 @@ fn each_hostile_component_ends_under_its_own_code_and_its_neighbour_delivers_eve
         ("flood-log", components::FLOOD_LOG, "plugin.calls"),
         ("flood-calls", components::FLOOD_CALLS, "plugin.calls"),
         ("huge-receipt", components::HUGE_RECEIPT, "plugin.data"),
+        ("leak-handles", components::LEAK_HANDLES, "plugin.handles"),
         ("garbage", components::GARBAGE, "channel.plugin-trap----31m"),
+        ("mapped", components::HTTP_MAPPED, "channel.http-denied"),
         ("http-ungranted", components::HTTP_UNGRANTED, "channel.http-denied"),
         ("http-huge", components::HTTP_HUGE, "channel.http-limit"),
         ("http-many", components::HTTP_MANY, "channel.http-limit"),
     ];
     let files = hostile.map(|(name, bytes, _)| (name, bytes));
     let (hook, target) = (Hook::start(|| 204), Hook::start(|| 204));
-    let section =
-        |name: &str| channel(name) + &if name.starts_with("http") { target.reach() } else { String::new() };
+    let reach = |name: &str| match name {
+        "mapped" => {
+            let origin = "http://inside.example:9";
+            format!("settings = {{ url = \"{origin}\" }}\ngrants = {{ http = [\"{origin}\"] }}\n")
+        }
+        name if name.starts_with("http") => target.reach(),
+        _ => String::new(),
+    };
+    let section = |name: &str| channel(name) + &reach(name);
     let sections = hostile.map(|(name, ..)| section(name)).concat() + &hook.channel("neighbour");
     let house = House::start_in(folder(&files), "", &sections);
     let submit = |channel: &str| {
@@ -132,11 +144,32 @@ fn a_hostile_router_holds_up_nobody_and_what_it_can_not_route_is_a_dead_letter()
     }
 }
 
+/// What the gateway's own compiler makes of a component, posing as one.
+fn compiled(component: &[u8]) -> Vec<u8> {
+    let mut compiler = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+        .arg("compile-component")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    compiler.stdin.take().unwrap().write_all(component).unwrap();
+    let made = compiler.wait_with_output().unwrap();
+    assert!(made.status.success() && made.stdout.len() > component.len() / 2, "{}", made.stdout.len());
+    made.stdout
+}
+
 #[test]
 fn a_component_that_can_not_serve_stops_the_start_and_changes_nothing_on_reload() {
     let half = &components::DELIVER[..components::DELIVER.len() / 2];
-    let cases: [(&str, &[u8], &str); 6] = [
+    let (bare, too_new) = (bare(components::DELIVER), claiming(components::DELIVER, "2.0.0"));
+    let machine_code = compiled(components::DELIVER);
+    let cases: [(&str, &[u8], &str); 11] = [
         ("half", half, "plugin.invalid"),
+        ("machine-code", &machine_code, "plugin.invalid"),
+        ("no-manifest", &bare, "plugin.invalid"),
+        ("lying", components::LYING, "plugin.invalid"),
+        ("too-new", &too_new, "plugin.version"),
+        ("trap-start", components::TRAP_START, "plugin.check"),
         ("core", b"\0asm\x01\0\0\0", "plugin.invalid"),
         ("empty", b"\0asm\x0d\0\x01\0", "plugin.invalid"),
         ("router", components::ROUTER_SPIN, "plugin.kind"),

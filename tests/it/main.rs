@@ -33,6 +33,7 @@ mod operate;
 mod pages;
 mod plugins;
 mod readme;
+mod routers;
 mod stop;
 mod store;
 mod surface;

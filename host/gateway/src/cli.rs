@@ -45,7 +45,7 @@ enum Command {
         after_help = "Examples:\n  fanfare serve -c fanfare.toml\n  fanfare serve -c fanfare.toml --watch plugins/    for development"
     )]
     Serve {
-        /// Swap channels when the components (*.wasm) in this folder change: for development.
+        /// Swap channels and the router when the components (*.wasm) in this folder change: for development.
         #[arg(long, value_name = "FOLDER")]
         watch: Option<PathBuf>,
     },

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::auth::Authenticator;
 use crate::cli::progress::Telling;
-use crate::config::{Config, Environment, PluginRef, ProcessEnvironment};
+use crate::config::{Config, Environment, ProcessEnvironment};
 use crate::control;
 use crate::desk::Desk;
 use crate::dispatch::{self, Dispatch};
@@ -208,7 +208,7 @@ impl Gateway {
         &self.desk
     }
 
-    /// Swaps channels when the components in `folder` change, until the gateway stops: for development.
+    /// Swaps channels and the router when the components in `folder` change, until the gateway stops: for development.
     ///
     /// # Errors
     /// When the folder can't be watched.
@@ -263,18 +263,20 @@ pub async fn check(config: &Config, compile: CompileWith) -> Result<String, Star
     // Nothing of a check stays, and the store may be in use.
     let store = Store::open(Arc::new(MemoryEngine::new()), clock).await?;
     let mut config = config.clone();
-    let all = config.channels.len();
-    config.channels.retain(|_, section| !matches!(section.plugin, PluginRef::Installed(_)));
-    let skipped = all - config.channels.len();
+    let all = config.channels.len() + usize::from(config.router.is_some());
+    config.channels.retain(|_, section| !section.plugin.is_installed());
+    let routed = config.router.is_some();
+    config.router = config.router.filter(|section| !section.plugin.is_installed());
+    let skipped = all - config.channels.len() - usize::from(config.router.is_some());
     let options = plugins::Options { runtime, store, environment: Arc::new(ProcessEnvironment) };
     let plugins = Plugins::start(options, &config).await.map_err(StartError::Setup)?;
     let setup = plugins.setup();
     plugins.stop().await;
-    let router = if setup.router.is_some() { "a router" } else { "no router" };
+    let router = if routed { "a router" } else { "no router" };
     let mut said = format!("{} channels, {router}, {} users", setup.channels.len(), setup.users.len());
     if skipped > 0 {
         said.push_str(&format!(
-            "; {skipped} more use installed plugins, which only a start looks up in the store"
+            "; installed plugins are looked up in the store, which only a start does: {skipped} are not checked"
         ));
     }
     Ok(said)

@@ -16,11 +16,11 @@ use super::problem::{Problem, code};
 use super::query::Params;
 use super::{Api, Segment, act_problem};
 use crate::config::Scope;
-use crate::plugins::{Activation, ChannelRecord, Review, Trial, parse_share, percent};
+use crate::plugins::{Activation, Record, Review, Trial, parse_share, percent};
 use crate::registry::{Channel, Halt, State as ChannelState};
 
 /// An activation's body: settings of a channel are small.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// A candidate's rate of faults may be twice the other's, and 20 attempts tell. (The defaults.)
 const RATIO: f64 = 2.0;
@@ -175,7 +175,7 @@ fn parse(name: &str) -> Result<ChannelName, Problem> {
         .map_err(|error: fanfare_model::name::BadName| Problem::new(code::CHANNEL_ABSENT, error.to_string()))
 }
 
-fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+pub(super) fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -207,7 +207,7 @@ fn trial(canary: &CanaryBody) -> Result<Trial, Problem> {
 }
 
 /// What every view of a channel begins with.
-fn brief(name: &ChannelName, channel: &Channel, record: &ChannelRecord) -> Map<String, Value> {
+fn brief(name: &ChannelName, channel: &Channel, record: &Record) -> Map<String, Value> {
     let current = record.generation(channel.generation);
     let (since, probe_at, probes) = match &channel.state {
         ChannelState::Open(_) => (None, None, None),
@@ -240,7 +240,7 @@ fn brief(name: &ChannelName, channel: &Channel, record: &ChannelRecord) -> Map<S
     }
 }
 
-fn canary_view(channel: &Channel, canary: &Canary, record: &ChannelRecord) -> Value {
+fn canary_view(channel: &Channel, canary: &Canary, record: &Record) -> Value {
     let seen = channel.vigil.seen();
     let score = |score: Score| json!({ "attempts": score.attempts, "faults": score.faults });
     let candidate = record.generation(canary.candidate);
@@ -284,7 +284,7 @@ async fn shown(api: &Api, name: &ChannelName, status: StatusCode) -> Result<Resp
     Ok(json_response(status, to_json(&Value::Object(view))))
 }
 
-fn generation_view(generation: &Generation, record: &ChannelRecord) -> Value {
+pub(super) fn generation_view(generation: &Generation, record: &Record) -> Value {
     let candidate = record.usage.canary.map(|canary| canary.candidate);
     let state = if generation.number == record.usage.current {
         "serving"

@@ -115,6 +115,10 @@ table! {
         "The channel is not configured",
         "No section of the configuration has this channel's name.",
         "Add its section to the configuration and reload it.";
+    ROUTER_ABSENT = "router.absent", NOT_FOUND,
+        "The router is not configured",
+        "No section of the configuration has this router's name.",
+        "Add [routers.default] to the configuration and reload it.";
     METHOD = "route.method", METHOD_NOT_ALLOWED,
         "The path does not take this method",
         "The path is right, but the method is not one of those that it takes.",
@@ -151,10 +155,14 @@ table! {
         "There is no generation to go back to",
         "The channel has had one generation only, or the one before can't serve any more.",
         "Activate the plugin that is wanted.";
+    ROUTER_NO_ROLLBACK = "router.no-rollback", CONFLICT,
+        "There is no generation to go back to",
+        "The router has had one generation only, or the one before is not kept any more.",
+        "Activate the plugin that is wanted.";
     GENERATION_UNKNOWN = "channel.generation", CONFLICT,
         "There is no such generation",
         "The generation has never been, or its component is not kept any more.",
-        "List the channel's generations with `fanfare channel show`.";
+        "List the generations with `fanfare channel show`.";
     TOO_LARGE = "request.too-large", PAYLOAD_TOO_LARGE,
         "The request is too large",
         "The body, or a batch's count of notifications, is over its limit. Nothing was accepted.",
@@ -215,7 +223,7 @@ table! {
     PLUGIN_KIND = "plugin.kind", UNPROCESSABLE_ENTITY,
         "The plugin is of the other kind",
         "A router was named where a channel is needed, or a channel where a router is.",
-        "Name a channel plugin.";
+        "Name a plugin of the kind that the detail asks for; `fanfare plugin list` tells them.";
     PLUGIN_LINK = "plugin.link", UNPROCESSABLE_ENTITY,
         "The plugin does not fit this host",
         "The component imports something that this host does not give.",

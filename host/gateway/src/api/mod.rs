@@ -19,6 +19,7 @@ mod plugins;
 pub mod problem;
 mod problems;
 mod query;
+mod routers;
 mod server;
 mod status;
 mod submit;
@@ -193,6 +194,10 @@ fn paths() -> Router<Api> {
         .route("/api/v1/admin/channels/{name}/pause", post(channels::pause))
         .route("/api/v1/admin/channels/{name}/resume", post(channels::resume))
         .route("/api/v1/admin/channels/{name}/test", post(channels::test))
+        .route("/api/v1/admin/routers", get(routers::list))
+        .route("/api/v1/admin/routers/{name}", get(routers::show))
+        .route("/api/v1/admin/routers/{name}/activate", post(routers::activate))
+        .route("/api/v1/admin/routers/{name}/rollback", post(routers::rollback))
         .route("/api/v1/admin/audit", get(plugins::audit))
         .route("/problems", get(problems::list))
         .route("/problems/{code}", get(problems::get))

@@ -14,7 +14,7 @@ use super::{ClientError, Finding, Options, help};
 use crate::plugins::parse_share;
 
 /// A plugin may have to be compiled, and checks itself.
-const ACTIVATION_TAKES: Duration = Duration::from_secs(150);
+pub(super) const ACTIVATION_TAKES: Duration = Duration::from_secs(150);
 
 /// What is done with channels.
 #[derive(Args, Debug)]
@@ -116,7 +116,7 @@ fn share(text: &str) -> Result<String, String> {
     parse_share(text).map(|_| text.to_owned())
 }
 
-fn object(text: &str) -> Result<Value, String> {
+pub(super) fn object(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err("it is no JSON object".to_owned()),
@@ -282,14 +282,7 @@ fn shown(channel: &Value) -> String {
         text(channel, "/secrets"),
         text(channel, "/grants")
     ));
-    let mut table = Table::new(&["GENERATION", "STATE", "PLUGIN", "DIGEST", "MADE AT", "BY"]);
-    for one in list(channel, "/generations") {
-        let [number, state, plugin, digest, at, by] =
-            ["/generation", "/state", "/plugin", "/digest", "/made_at", "/made_by"]
-                .map(|member| text(one, member));
-        table.row([number, state, plugin, digest.chars().take(12).collect(), at, by]);
-    }
-    out.push_str(&table.to_string());
+    out.push_str(&generations(channel));
     out.push_str("\nused since the gateway started\n");
     let mut table = Table::new(&[
         "GENERATION",
@@ -336,6 +329,18 @@ fn shown(channel: &Value) -> String {
     out.push('\n');
     out.push_str(&entries(list(channel, "/audit")));
     out
+}
+
+/// The generations of a channel or router, the newest first.
+pub(super) fn generations(of: &Value) -> String {
+    let mut table = Table::new(&["GENERATION", "STATE", "PLUGIN", "DIGEST", "MADE AT", "BY"]);
+    for one in list(of, "/generations") {
+        let [number, state, plugin, digest, at, by] =
+            ["/generation", "/state", "/plugin", "/digest", "/made_at", "/made_by"]
+                .map(|member| text(one, member));
+        table.row([number, state, plugin, digest.chars().take(12).collect(), at, by]);
+    }
+    table.to_string()
 }
 
 async fn test(

@@ -14,6 +14,7 @@ mod http;
 mod options;
 mod output;
 pub(crate) mod plugin;
+mod router;
 mod send;
 mod status;
 mod time;
@@ -57,7 +58,9 @@ pub(crate) enum ClientCommand {
     Dlq(dlq::Arguments),
     /// Channels: list, show, activate a plugin, roll back, pause, resume, test.
     Channel(channel::Arguments),
-    /// Show who did what to plugins and channels.
+    /// The router: list, show, activate a plugin, roll back.
+    Router(router::Arguments),
+    /// Show who did what to plugins, channels and the router.
     Audit(audit::Arguments),
 }
 
@@ -78,6 +81,7 @@ pub(crate) async fn run(command: ClientCommand, config: Option<&Path>) -> ExitCo
         ClientCommand::Trace(arguments) => trace::run(&arguments, config).await,
         ClientCommand::Dlq(arguments) => dlq::run(arguments, config).await,
         ClientCommand::Channel(arguments) => channel::run(arguments, config).await,
+        ClientCommand::Router(arguments) => router::run(arguments, config).await,
         ClientCommand::Audit(arguments) => audit::run(&arguments, config).await,
     }
 }

@@ -19,7 +19,7 @@ const INSTALL_TAKES: Duration = Duration::from_secs(150);
 /// What is done with a gateway's components.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// Install a component in a running gateway; nothing uses it before `fanfare channel activate`.
+    /// Install a component in a running gateway; nothing uses it before `fanfare channel activate` or `fanfare router activate`.
     #[command(after_help = help!(
         "  fanfare plugin install mine.wasm\n  \
            fanfare channel activate ops-hook --plugin mine --canary 10%"
@@ -31,7 +31,7 @@ pub(crate) enum PluginCommand {
     /// Show one: what it asks for, who uses it, who installed it.
     #[command(after_help = help!("  fanfare plugin show mine\n  fanfare plugin show 3f9a0c12"))]
     Show(Named),
-    /// Remove one that no channel needs, now or to roll back to.
+    /// Remove one that no channel or router needs, now or to roll back to.
     #[command(after_help = help!("  fanfare plugin remove 3f9a0c12"))]
     Remove(Named),
 }
@@ -100,7 +100,11 @@ async fn install(client: &Client, screen: Screen, file: &Path) -> Result<Finding
             if permissions.is_empty() { "nothing".to_owned() } else { permissions.join(", ") }
         ));
         let short: String = text(&plugin, "/digest").chars().take(12).collect();
-        out.push_str(&format!("let a channel use it: fanfare channel activate CHANNEL --plugin {short}\n"));
+        let (kind, name) = match text(&plugin, "/kind").as_str() {
+            "router" => ("router", "default"),
+            _ => ("channel", "CHANNEL"),
+        };
+        out.push_str(&format!("let a {kind} use it: fanfare {kind} activate {name} --plugin {short}\n"));
         out
     });
     Ok(Finding::Good)

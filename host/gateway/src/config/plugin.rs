@@ -21,6 +21,23 @@ pub enum PluginRef {
     Installed(Digest),
 }
 
+impl PluginRef {
+    /// The file, where it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Embedded(_) | Self::Installed(_) => None,
+        }
+    }
+
+    /// Whether it is looked up in the store.
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        matches!(self, Self::Installed(_))
+    }
+}
+
 impl fmt::Display for PluginRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

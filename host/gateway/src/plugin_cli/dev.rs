@@ -1,7 +1,7 @@
 //! `fanfare plugin dev`: at each save, build, test, and swap into a running gateway.
 //!
-//! What fails its tests is never swapped in; the old generation goes on. The channel has to be configured there: settings,
-//! secrets and grants are those that it has. The project's folder is looked at again and again, which works on every file
+//! What fails its tests is never swapped in; the old generation goes on. The channel or router has to be configured there:
+//! settings, secrets and grants are those that it has. The project's folder is looked at again and again, which works on every file
 //! system, and a round begins once two looks agree, so that a half-written save starts none.
 
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ const FILES_MAX: usize = 10_000;
 /// Compiling the component at the gateway is part of the activation.
 const ACTIVATION: Duration = Duration::from_secs(60);
 
+/// The router that routes.
+const ROUTER: &str = "default";
+
 /// What is watched, and where it goes.
 #[derive(Args, Debug)]
 #[command(after_help = help!(
@@ -33,13 +36,13 @@ const ACTIVATION: Duration = Duration::from_secs(60);
        fanfare plugin dev ./pager --channel ops   into another channel\n  \
        fanfare plugin dev ./pager --once          one round, for scripts\n\n\
      The channel has to be configured at the gateway; its settings, secrets and grants stay as they are there. A router\n\
-     is built and tested, and not swapped in: gateways activate channels alone. With --once a round that fails is bad news."
+     becomes the one that routes, [routers.default]. With --once a round that fails is bad news."
 ))]
 pub(crate) struct Arguments {
     /// The folder of the project.
     #[arg(default_value = ".", value_name = "FOLDER")]
     folder: PathBuf,
-    /// The channel [default: that of the plugin's name].
+    /// The channel [default: that of the plugin's name]; a router goes to the one that routes.
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
     /// The attempt that the conformance suite begins from, as of `plugin test`.
@@ -145,12 +148,7 @@ async fn round(arguments: &Arguments, client: &Client) -> Result<(Value, String)
 }
 
 async fn swap(arguments: &Arguments, client: &Client, plugin: &Plugin) -> Result<(Value, String), Stopped> {
-    let (name, path) = (&plugin.name, plugin.path.display());
-    if plugin.kind == Kind::Router {
-        let told = json!({ "plugin": name, "path": path.to_string(), "digest": plugin.digest.to_string(), "swapped": false });
-        let text = format!("{name} is built and tested, and not swapped in, since it is a router: {path}\n");
-        return Ok((told, text));
-    }
+    let name = &plugin.name;
     let bytes = std::fs::read(&plugin.path).map_err(|error| Failure::file(&plugin.path, &error))?;
     client
         .post(&["api", "v1", "admin", "plugins"])
@@ -158,17 +156,23 @@ async fn swap(arguments: &Arguments, client: &Client, plugin: &Plugin) -> Result
         .takes_longer(ACTIVATION)
         .send()
         .await?;
-    let channel = arguments.channel.as_deref().unwrap_or(name);
     let digest = plugin.digest.to_string();
-    let answer = client
-        .post(&["api", "v1", "admin", "channels", channel, "activate"])
-        .json(&json!({ "plugin": digest, "approve": arguments.approve }))
-        .takes_longer(ACTIVATION)
-        .send()
-        .await?;
+    // A router is granted nothing, so there is nothing to approve.
+    let (folder, kind, of, body) = match plugin.kind {
+        Kind::Channel => {
+            let of = arguments.channel.as_deref().unwrap_or(name);
+            ("channels", "channel", of, json!({ "plugin": digest, "approve": arguments.approve }))
+        }
+        Kind::Router => ("routers", "router", ROUTER, json!({ "plugin": digest })),
+    };
+    let call = client.post(&["api", "v1", "admin", folder, of, "activate"]).json(&body);
+    let answer = call.takes_longer(ACTIVATION).send().await?;
     let generation = answer.body.get("generation").cloned().unwrap_or_default();
-    let text = format!("channel {channel} serves {name}, generation {generation}, sha256 {digest}\n");
-    let told = json!({ "plugin": name, "channel": channel, "digest": digest, "generation": generation, "swapped": true });
+    let text = format!("{kind} {of} serves {name}, generation {generation}, sha256 {digest}\n");
+    let mut told = json!({ "plugin": name, "digest": digest, "generation": generation, "swapped": true });
+    if let Some(members) = told.as_object_mut() {
+        members.insert(kind.to_owned(), of.into());
+    }
     Ok((told, text))
 }
 

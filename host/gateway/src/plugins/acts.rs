@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fanfare_model::digest::Digest;
 use fanfare_model::name::ChannelName;
-use fanfare_runtime::{ChannelGeneration, Request, review};
+use fanfare_runtime::{ChannelGeneration, Plugin, Request, review};
 use fanfare_store::plugins::{AuditEntry, Canary, Generation, GrantLines, Pause, Score, Slot, Use};
 use serde_json::{Map, Value};
 
@@ -165,8 +165,7 @@ impl Keeper {
     ) -> Result<Step, ActError> {
         let manifest = activation.found.plugin.manifest();
         if !is_channel(&activation.found.plugin) {
-            let why = format!("the plugin {} is a router, and a channel is wanted here", manifest.name);
-            return Err(ActError::Refused(Refused::new("plugin.kind", why)));
+            return Err(ActError::Refused(wrong_kind(&activation.found.plugin)));
         }
         let stopped = kept.usage.suspended.is_some();
         if activation.canary.is_some() && stopped {
@@ -213,7 +212,8 @@ impl Keeper {
         let record =
             self.record(number, &activation.found, &recipe, Some(&kept.record), (by, "an activation"));
         let mut usage = Use { newest: number, canary: None, ..kept.usage.clone() };
-        let (mut entry, new) = (self.entry(name, by, "activate", String::new()), Some(record.clone()));
+        let (mut entry, new) =
+            (self.entry(&Slot::Channel(name.clone()), by, "activate", String::new()), Some(record.clone()));
         compare(&mut entry, &record, Some(&kept.record));
         let what = format!("{} {}", record.plugin_name, record.plugin_version);
         if let Some(Trial { share, ratio_percent, attempts_min }) = activation.canary {
@@ -268,7 +268,7 @@ impl Keeper {
         by: &str,
     ) -> Result<Step, ActError> {
         let mut usage = kept.usage.clone();
-        let mut entry = self.entry(name, by, "rollback", String::new());
+        let mut entry = self.entry(&Slot::Channel(name.clone()), by, "rollback", String::new());
         if let Some(canary) = usage.canary.take() {
             compare(&mut entry, &kept.record, kept.trial.as_ref().map(|trial| &trial.record));
             entry.detail = format!("the trial of generation {} ended", canary.candidate);
@@ -302,7 +302,8 @@ impl Keeper {
             return None;
         }
         let paused = Some(Pause { at: self.now().1, by: by.to_owned() });
-        let entry = self.entry(name, by, "pause", "its deliveries are parked".to_owned());
+        let entry =
+            self.entry(&Slot::Channel(name.clone()), by, "pause", "its deliveries are parked".to_owned());
         Some(Step { usage: Use { paused, ..kept.usage.clone() }, ..same(kept, entry) })
     }
 
@@ -316,7 +317,12 @@ impl Keeper {
         if kept.usage.paused.is_none() && kept.usage.suspended.is_none() {
             return Ok(None);
         }
-        let entry = self.entry(name, by, "resume", "its deliveries are sent again".to_owned());
+        let entry = self.entry(
+            &Slot::Channel(name.clone()),
+            by,
+            "resume",
+            "its deliveries are sent again".to_owned(),
+        );
         let mut step = same(kept, entry);
         if step.serving.is_err() {
             let staged = self.restaged(&self.config, name, section, &kept.record).await;
@@ -339,17 +345,10 @@ impl Keeper {
         let Some(component) = self.shelf.store.component(digest).await? else {
             return Err(not_installed(digest));
         };
-        let entry = AuditEntry {
-            at: self.now().1,
-            by: by.to_owned(),
-            act: "remove".to_owned(),
-            subject: format!("plugin {}", component.name),
-            digest: Some(digest),
-            generation: None,
-            detail: format!("{} {}", component.name, component.version),
-            added: Vec::new(),
-            removed: component.asked.lines(),
-        };
+        let detail = format!("{} {}", component.name, component.version);
+        let subject = format!("plugin {}", component.name);
+        let mut entry = AuditEntry::new(self.now().1, by, "remove", subject, detail);
+        (entry.digest, entry.removed) = (Some(digest), component.asked.lines());
         if !self.shelf.store.remove(digest, &entry).await? {
             return Err(not_installed(digest));
         }
@@ -363,6 +362,10 @@ impl Keeper {
             if section.plugin == PluginRef::Installed(digest) {
                 return Ok(Some(format!("the section of channel {name} names it")));
             }
+        }
+        let router = self.config.router.as_ref();
+        if let Some(section) = router.filter(|section| section.plugin == PluginRef::Installed(digest)) {
+            return Ok(Some(format!("the section of router {} names it", section.name)));
         }
         for (slot, usage) in self.shelf.store.uses().await? {
             let current = self.shelf.store.generation(&slot, usage.current).await?;
@@ -398,6 +401,18 @@ pub(super) fn no_channel(name: &ChannelName) -> ActError {
         "no channel {name} is configured; paste this into the configuration, with a plugin of yours, and reload it:\n[channels.{name}]\nplugin = \"webhook\"\n"
     );
     ActError::Absent(Refused::new("channel.absent", why))
+}
+
+/// A router where a channel is wanted, or the other way round.
+pub(super) fn wrong_kind(plugin: &Plugin) -> Refused {
+    let (is, wanted) = if is_channel(plugin) { ("channel", "router") } else { ("router", "channel") };
+    let name = &plugin.manifest().name;
+    Refused::new(
+        "plugin.kind",
+        format!(
+            "the plugin {name} is a {is}, and a {wanted} is wanted here; `fanfare plugin list` tells the kind of each"
+        ),
+    )
 }
 
 fn not_installed(digest: Digest) -> ActError {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use fanfare_model::name::ChannelName;
-use fanfare_store::plugins::AuditEntry;
+use fanfare_store::plugins::{AuditEntry, Slot};
 
 use super::keeper::{Keeper, compare};
 use super::kept::is_worse;
@@ -70,7 +70,8 @@ impl Keeper {
             "channel suspended: its deliveries are parked"
         );
         self.publish();
-        let mut entry = self.entry(name, WATCH, "suspend", format!("{message} ({code})"));
+        let mut entry =
+            self.entry(&Slot::Channel(name.clone()), WATCH, "suspend", format!("{message} ({code})"));
         self.about_what_serves(name, &mut entry);
         self.note(name, entry).await;
     }
@@ -95,7 +96,12 @@ impl Keeper {
                 kept.usage.suspended = None;
                 tracing::info!(channel = %name, "channel re-opened: it can be staged again");
                 self.publish();
-                let entry = self.entry(name, WATCH, "resume", "it can be staged again".to_owned());
+                let entry = self.entry(
+                    &Slot::Channel(name.clone()),
+                    WATCH,
+                    "resume",
+                    "it can be staged again".to_owned(),
+                );
                 self.note(name, entry).await;
             }
             Err(refused) => {
@@ -117,7 +123,12 @@ impl Keeper {
                 kept.watch(name, section, &signals);
                 tracing::info!(channel = %name, "channel re-opened: the probe ended by itself");
                 self.publish();
-                let mut entry = self.entry(name, WATCH, "resume", "the probe ended by itself".to_owned());
+                let mut entry = self.entry(
+                    &Slot::Channel(name.clone()),
+                    WATCH,
+                    "resume",
+                    "the probe ended by itself".to_owned(),
+                );
                 self.about_what_serves(name, &mut entry);
                 self.note(name, entry).await;
             }
@@ -151,7 +162,7 @@ impl Keeper {
         let Some(candidate) = kept.trial.as_ref().map(|trial| trial.record.clone()) else { return };
         let worse = is_worse(new, old, canary.ratio_percent);
         let act = if worse { "rollback" } else { "promote" };
-        let mut entry = self.entry(name, CANARY, act, figures.clone());
+        let mut entry = self.entry(&Slot::Channel(name.clone()), CANARY, act, figures.clone());
         let mut usage = kept.usage.clone();
         usage.canary = None;
         if worse {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use fanfare_model::name::ChannelName;
 use fanfare_model::time::Timestamp;
-use fanfare_runtime::RouterGeneration;
 use fanfare_store::engine::CommitError;
 use fanfare_store::plugins::{AuditEntry, Generation, Move, Slot, Use};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::acts::Activation;
-use super::error::{ActError, Refused};
+use super::error::ActError;
 use super::kept::Kept;
+use super::routers::KeptRouter;
 use super::shelf::Shelf;
 use crate::config::{Config, Environment};
 use crate::registry::{Router, RouterHalt, Setup, SetupError, Signals, User};
@@ -37,6 +37,8 @@ pub(super) enum Order {
     Reload(Box<Config>, oneshot::Sender<Result<(), Vec<SetupError>>>),
     /// Do this to a channel.
     Act(Box<(ChannelName, Act, String)>, oneshot::Sender<Result<(), ActError>>),
+    /// Do this to a router.
+    Steer(Box<(String, Steer, String)>, oneshot::Sender<Result<(), ActError>>),
     /// Take a component out of the store, if nothing needs it.
     Remove(fanfare_model::digest::Digest, String, oneshot::Sender<Result<(), ActError>>),
 }
@@ -54,13 +56,13 @@ pub(super) enum Act {
     Resume,
 }
 
-/// The router's part.
+/// What is done to a router.
 #[derive(Debug)]
-pub(super) struct KeptRouter {
-    pub(super) usage: Use,
-    /// The plugin's name and version.
-    pub(super) plugin: String,
-    pub(super) serving: Result<Arc<RouterGeneration>, Refused>,
+pub(super) enum Steer {
+    /// Serve another plugin, or the same with other settings.
+    Activate(Activation),
+    /// Serve the generation before.
+    Rollback,
 }
 
 /// Owns what serves.
@@ -105,6 +107,10 @@ impl Keeper {
                 let (name, act, by) = *act;
                 let _ = answer.send(self.act(&name, act, &by).await);
             }
+            Order::Steer(act, answer) => {
+                let (name, act, by) = *act;
+                let _ = answer.send(self.steer(&name, act, &by).await);
+            }
             Order::Remove(digest, by, answer) => {
                 let _ = answer.send(self.remove(digest, &by).await);
             }
@@ -140,12 +146,14 @@ impl Keeper {
             self.config.users.iter().map(|(id, section)| (id.clone(), super::stage::user(section))).collect();
         let router = self.router.as_ref().zip(self.config.router.as_ref());
         let router = router.map(|(kept, section)| Router {
+            name: section.name.clone(),
             generation: kept
                 .serving
                 .clone()
                 .map_err(|refused| RouterHalt { code: refused.code.to_owned(), message: refused.message }),
             number: kept.usage.current,
-            plugin: kept.plugin.clone(),
+            plugin: format!("{} {}", kept.record.plugin_name, kept.record.plugin_version),
+            file: section.plugin.file().map(ToOwned::to_owned),
             deadline: section.deadline,
         });
         self.setup.send_replace(Arc::new(Setup { channels: channels.collect(), router, users }));
@@ -163,19 +171,9 @@ impl Keeper {
         self.shelf.store.write(vec![Move { slot, usage: usage.clone(), generation, audit }]).await
     }
 
-    /// An entry about a channel.
-    pub(super) fn entry(&self, name: &ChannelName, by: &str, act: &str, detail: String) -> AuditEntry {
-        AuditEntry {
-            at: self.now().1,
-            by: by.to_owned(),
-            act: act.to_owned(),
-            subject: Slot::Channel(name.clone()).to_string(),
-            digest: None,
-            generation: None,
-            detail,
-            added: Vec::new(),
-            removed: Vec::new(),
-        }
+    /// An entry about a channel or router.
+    pub(super) fn entry(&self, slot: &Slot, by: &str, act: &str, detail: String) -> AuditEntry {
+        AuditEntry::new(self.now().1, by, act, slot, detail)
     }
 }
 

@@ -9,7 +9,7 @@ use fanfare_runtime::ChannelGeneration;
 use fanfare_store::plugins::{Generation, Score, Suspension, Use};
 
 use super::error::Refused;
-use crate::config::{ChannelConfig, PluginRef};
+use crate::config::ChannelConfig;
 use crate::registry::{Channel, Halt, Lineup, Signals, State, Trial, Vigil};
 
 /// However often a probe failed, the next one comes within this time, if not the first one already takes longer.
@@ -97,10 +97,7 @@ impl Kept {
             state: self.state(),
             generation: self.usage.current,
             plugin: format!("{} {}", self.record.plugin_name, self.record.plugin_version),
-            file: match &section.plugin {
-                PluginRef::File(path) => Some(path.clone()),
-                PluginRef::Embedded(_) | PluginRef::Installed(_) => None,
-            },
+            file: section.plugin.file().map(ToOwned::to_owned),
             ready: self.serving.as_ref().ok().cloned(),
             retry: section.retry.clone(),
             slots: section.concurrency,

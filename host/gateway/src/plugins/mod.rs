@@ -8,6 +8,7 @@ mod error;
 mod judge;
 mod keeper;
 mod kept;
+mod routers;
 mod sections;
 mod shelf;
 mod stage;
@@ -31,7 +32,7 @@ use tokio::task::JoinHandle;
 pub use self::acts::{Activation, Review, Trial};
 pub(crate) use self::acts::{parse_share, percent};
 pub use self::error::{ActError, Refused};
-use self::keeper::{ACTS_MAX, Act, Keeper, Order};
+use self::keeper::{ACTS_MAX, Act, Keeper, Order, Steer};
 use self::shelf::Shelf;
 pub(crate) use self::watch::Watch;
 use crate::config::{Config, Environment};
@@ -65,16 +66,16 @@ pub struct Plugins {
     keeper: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// A channel as the store knows it.
+/// A channel or router as the store knows it.
 #[derive(Clone, Debug)]
-pub struct ChannelRecord {
+pub struct Record {
     /// What it uses.
     pub usage: Use,
     /// Its generations, the newest first, and no more than are shown.
     pub generations: Vec<Generation>,
 }
 
-impl ChannelRecord {
+impl Record {
     /// A generation, if it is among those that are shown.
     #[must_use]
     pub fn generation(&self, number: u64) -> Option<&Generation> {
@@ -254,6 +255,33 @@ impl Plugins {
         self.act(name, Act::Resume, by).await
     }
 
+    /// Routes by another plugin or other settings; what else an activation says is no matter of a router.
+    ///
+    /// # Errors
+    /// [`ActError`]; then nothing has changed.
+    pub async fn activate_router(
+        &self,
+        name: &str,
+        activation: Activation,
+        by: &str,
+    ) -> Result<(), ActError> {
+        self.steer(name, Steer::Activate(activation), by).await
+    }
+
+    /// Routes by the generation before.
+    ///
+    /// # Errors
+    /// [`ActError`]; then nothing has changed.
+    pub async fn rollback_router(&self, name: &str, by: &str) -> Result<(), ActError> {
+        self.steer(name, Steer::Rollback, by).await
+    }
+
+    async fn steer(&self, name: &str, act: Steer, by: &str) -> Result<(), ActError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Steer(Box::new((name.to_owned(), act, by.to_owned())), answer)).await?;
+        answered.await.unwrap_or(Err(ActError::Stopping))
+    }
+
     async fn act(&self, name: &ChannelName, act: Act, by: &str) -> Result<(), ActError> {
         let (answer, answered) = oneshot::channel();
         self.ask(Order::Act(Box::new((name.clone(), act, by.to_owned())), answer)).await?;
@@ -305,17 +333,9 @@ impl Plugins {
         let report = generation.send(self.made_up(name, id, address)?).await;
         let outcome = report.outcome.as_str();
         let code = report.outcome.fault().map(|fault| format!(" ({})", fault.code)).unwrap_or_default();
-        let entry = AuditEntry {
-            at: self.shelf.clock.now(),
-            by: by.to_owned(),
-            act: "test".to_owned(),
-            subject: Slot::Channel(name.clone()).to_string(),
-            digest: Some(generation.plugin().digest()),
-            generation: Some(generation.number()),
-            detail: format!("{outcome}{code}"),
-            added: Vec::new(),
-            removed: Vec::new(),
-        };
+        let slot = Slot::Channel(name.clone());
+        let mut entry = AuditEntry::new(self.shelf.clock.now(), by, "test", slot, format!("{outcome}{code}"));
+        (entry.digest, entry.generation) = (Some(generation.plugin().digest()), Some(generation.number()));
         self.shelf.store.note(&entry).await?;
         Ok((generation.number(), report))
     }
@@ -376,21 +396,37 @@ impl Plugins {
     ///
     /// # Errors
     /// When there is no such channel, or the store can't be read.
-    pub async fn channel(&self, name: &ChannelName) -> Result<ChannelRecord, ActError> {
+    pub async fn channel(&self, name: &ChannelName) -> Result<Record, ActError> {
         if !self.setup.borrow().channels.contains_key(name) {
             return Err(acts::no_channel(name));
         }
-        let slot = Slot::Channel(name.clone());
-        let usage = self.shelf.store.uses().await?.into_iter().find(|(found, _)| *found == slot);
-        let (_, usage) = usage.ok_or_else(|| acts::no_channel(name))?;
-        let mut generations = self.shelf.store.generations(&slot, SHOWN).await?;
+        let record = self.record(&Slot::Channel(name.clone())).await?;
+        record.ok_or_else(|| acts::no_channel(name))
+    }
+
+    /// What the store knows of a configured router.
+    ///
+    /// # Errors
+    /// When there is no such router, or the store can't be read.
+    pub async fn router(&self, name: &str) -> Result<Record, ActError> {
+        if self.setup.borrow().router.as_ref().is_none_or(|router| router.name != name) {
+            return Err(routers::no_router(name));
+        }
+        let record = self.record(&Slot::Router(name.to_owned())).await?;
+        record.ok_or_else(|| routers::no_router(name))
+    }
+
+    async fn record(&self, slot: &Slot) -> Result<Option<Record>, ActError> {
+        let usage = self.shelf.store.uses().await?.into_iter().find(|(found, _)| found == slot);
+        let Some((_, usage)) = usage else { return Ok(None) };
+        let mut generations = self.shelf.store.generations(slot, SHOWN).await?;
         for number in [Some(usage.current), usage.canary.map(|canary| canary.candidate)].into_iter().flatten()
         {
             if !generations.iter().any(|generation| generation.number == number) {
-                generations.extend(self.shelf.store.generation(&slot, number).await?);
+                generations.extend(self.shelf.store.generation(slot, number).await?);
             }
         }
-        Ok(ChannelRecord { usage, generations })
+        Ok(Some(Record { usage, generations }))
     }
 
     /// The latest audit entries; about one subject, if one is named.

@@ -7,17 +7,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fanfare_model::digest::Digest;
 use fanfare_model::name::ChannelName;
-use fanfare_runtime::{ChannelGeneration, Limits, RouterSpec};
-use fanfare_store::plugins::{AuditEntry, Generation, GrantLines, Move, Slot, Use};
-use serde_json::{Map, Value};
+use fanfare_runtime::ChannelGeneration;
+use fanfare_store::plugins::{Generation, Move, Slot, Use};
+use serde_json::Value;
 
 use super::error::Refused;
-use super::keeper::{FILE, Keeper, KeptRouter, compare};
+use super::keeper::{FILE, Keeper, compare};
 use super::kept::{Candidate, Kept};
+use super::routers::KeptRouter;
 use super::shelf::{Found, asked};
 use super::stage::{Lookup, Recipe, channel_recipe, limits, renew, stage_channel};
-use crate::config::{ChannelConfig, Config, PluginRef, RouterConfig};
+use crate::config::{ChannelConfig, Config, PluginRef};
 use crate::registry::{SetupError, Vigil};
 
 /// What a reload has made so far; nothing of it counts before all of it is there.
@@ -52,8 +54,11 @@ impl Keeper {
         }
         if let Some(section) = &config.router {
             let known = uses.get(&Slot::Router(section.name.clone())).cloned();
-            match self.draft_router(section, known, &mut draft.moves).await {
-                Ok(router) => draft.router = Some(router),
+            match self.draft_router(section, known).await {
+                Ok((router, step)) => {
+                    draft.router = Some(router);
+                    draft.moves.extend(step);
+                }
                 Err(refused) => {
                     let here = format!("routers.{}", section.name);
                     draft.errors.push(SetupError::of_section(&config, &here, refused));
@@ -99,38 +104,42 @@ impl Keeper {
         let number = known.as_ref().map_or(1, |usage| usage.newest + 1);
         let recipe = channel_recipe(section);
         let serving = self.staged(config, (name, number), section, &found, &recipe).await?;
-        self.shelf
-            .keep(&found, FILE)
-            .await
-            .map_err(|error| Refused::new("store.failed", error.to_string()))?;
-        let before = match &known {
+        let (record, step) = self.begun(slot, (section.fingerprint, known.as_ref()), &found, &recipe).await?;
+        let kept = self.kept(name, section, step.usage.clone(), record, Ok(serving));
+        draft.moves.push(step);
+        draft.channels.insert(name.clone(), kept);
+        Ok(())
+    }
+
+    /// The generation that a section begins, which is staged already: its component is put into the store here.
+    pub(super) async fn begun(
+        &self,
+        slot: Slot,
+        (section, known): (Digest, Option<&Use>),
+        found: &Found,
+        recipe: &Recipe,
+    ) -> Result<(Generation, Move), Refused> {
+        let kept = self.shelf.keep(found, FILE).await;
+        kept.map_err(|error| Refused::new("store.failed", error.to_string()))?;
+        let before = match known {
             Some(usage) => self.shelf.store.generation(&slot, usage.current).await.ok().flatten(),
             None => None,
         };
-        let record = self.record(number, &found, &recipe, before.as_ref(), (FILE, "its section in the file"));
+        let number = known.map_or(1, |usage| usage.newest + 1);
+        let record = self.record(number, found, recipe, before.as_ref(), (FILE, "its section in the file"));
         let usage = Use {
-            section: section.fingerprint,
+            section,
             newest: number,
             current: number,
             canary: None,
-            paused: known.and_then(|usage| usage.paused),
+            paused: known.and_then(|usage| usage.paused.clone()),
             suspended: None,
         };
-        let mut entry = self.entry(
-            name,
-            FILE,
-            "activate",
-            format!("generation {number} serves: the section in the file is new"),
-        );
+        let detail = format!("generation {number} serves: the section in the file is new");
+        let mut entry = self.entry(&slot, FILE, "activate", detail);
         compare(&mut entry, &record, before.as_ref());
-        draft.moves.push(Move {
-            slot,
-            usage: usage.clone(),
-            generation: Some(record.clone()),
-            audit: Some(entry),
-        });
-        draft.channels.insert(name.clone(), self.kept(name, section, usage, record, Ok(serving)));
-        Ok(())
+        let step = Move { slot, usage, generation: Some(record.clone()), audit: Some(entry) };
+        Ok((record, step))
     }
 
     /// What served before the start, with the values of secrets and the limits of now.
@@ -142,8 +151,9 @@ impl Keeper {
         usage: Use,
         record: Generation,
     ) -> (Kept, Option<Move>) {
+        let slot = Slot::Channel(name.clone());
         let serving = self.restaged(config, name, section, &record).await;
-        self.tell_of_the_file(name, section, &record).await;
+        self.tell_of_the_file(&slot, &section.plugin, &record).await;
         let mut kept = self.kept(name, section, usage, record, serving);
         let mut entry = None;
         if let Some(canary) = kept.usage.canary {
@@ -153,7 +163,7 @@ impl Keeper {
                     kept.usage.canary = None;
                     let why = format!("generation {} can't be staged any more: {refused}", canary.candidate);
                     tracing::warn!(channel = %name, why, "the candidate is rolled back");
-                    entry = Some(self.entry(name, "canary", "rollback", why));
+                    entry = Some(self.entry(&slot, "canary", "rollback", why));
                     kept.watch(name, section, &self.signals);
                 }
             }
@@ -164,7 +174,7 @@ impl Keeper {
                 if kept.usage.suspended.as_ref().is_none_or(|before| before.code != refused.code) {
                     kept.usage.suspended = None;
                     kept.suspend(section, self.now(), refused.code, refused.message.clone());
-                    entry = Some(self.entry(name, FILE, "suspend", refused.to_string()));
+                    entry = Some(self.entry(&slot, FILE, "suspend", refused.to_string()));
                 } else {
                     kept.rest(section, self.now());
                 }
@@ -172,37 +182,34 @@ impl Keeper {
             }
             Ok(_) if kept.usage.suspended.as_ref().is_some_and(|before| is_of_staging(&before.code)) => {
                 kept.usage.suspended = None;
-                entry = Some(self.entry(name, FILE, "resume", "it can serve again".to_owned()));
+                entry = Some(self.entry(&slot, FILE, "resume", "it can serve again".to_owned()));
             }
             Ok(_) if kept.usage.suspended.is_some() => kept.rest(section, self.now()),
             Ok(_) => {}
         }
-        let step = entry.map(|audit| Move {
-            slot: Slot::Channel(name.clone()),
-            usage: kept.usage.clone(),
-            generation: None,
-            audit: Some(audit),
-        });
+        let step =
+            entry.map(|audit| Move { slot, usage: kept.usage.clone(), generation: None, audit: Some(audit) });
         (kept, step)
     }
 
     /// Says so when the plugin that the section names is another one by now, since that alone changes nothing.
-    async fn tell_of_the_file(&self, name: &ChannelName, section: &ChannelConfig, record: &Generation) {
+    pub(super) async fn tell_of_the_file(&self, slot: &Slot, section: &PluginRef, record: &Generation) {
         if record.made_by != FILE {
             let (by, generation) = (record.made_by.as_str(), record.number);
-            tracing::info!(channel = %name, generation, by, "an activation serves: it is later than the section in the file");
+            tracing::info!(%slot, generation, by, "an activation serves: it is later than the section in the file");
             return;
         }
-        if matches!(section.plugin, PluginRef::Installed(_)) {
+        if matches!(section, PluginRef::Installed(_)) {
             return;
         }
-        if let Ok(found) = self.shelf.named(&section.plugin).await
+        if let Ok(found) = self.shelf.named(section).await
             && found.plugin.digest() != record.plugin
         {
             let (serves, now) = (record.plugin.short(), found.plugin.digest());
             tracing::warn!(
-                channel = %name, serves, now = now.short(),
-                "the section's plugin has changed, and the old one serves on: `fanfare plugin install` and `fanfare channel activate` swap it"
+                %slot, serves, now = now.short(),
+                "the section's plugin has changed, and the old one serves on: `fanfare plugin install` and `fanfare {} activate` swap it",
+                slot.kind()
             );
         }
     }
@@ -317,104 +324,6 @@ impl Keeper {
             made_by: by.to_owned(),
             why: why.to_owned(),
         }
-    }
-
-    async fn draft_router(
-        &self,
-        section: &RouterConfig,
-        known: Option<Use>,
-        moves: &mut Vec<Move>,
-    ) -> Result<KeptRouter, Refused> {
-        let slot = Slot::Router(section.name.clone());
-        if let Some(usage) = known.as_ref().filter(|usage| usage.section == section.fingerprint)
-            && let Ok(Some(record)) = self.shelf.store.generation(&slot, usage.current).await
-        {
-            let serving = self.revived_router(section, &record).await;
-            if let Err(refused) = &serving {
-                tracing::error!(
-                    router = section.name,
-                    code = refused.code,
-                    message = refused.message,
-                    "router suspended"
-                );
-            }
-            let plugin = format!("{} {}", record.plugin_name, record.plugin_version);
-            return Ok(KeptRouter { usage: usage.clone(), plugin, serving });
-        }
-        let found = self.shelf.named(&section.plugin).await?;
-        let number = known.as_ref().map_or(1, |usage| usage.newest + 1);
-        let serving = self.staged_router(section, number, &found, section.settings.clone()).await?;
-        self.shelf
-            .keep(&found, FILE)
-            .await
-            .map_err(|error| Refused::new("store.failed", error.to_string()))?;
-        let recipe = Recipe {
-            settings: section.settings.clone(),
-            secrets: BTreeMap::new(),
-            grants: GrantLines::default(),
-        };
-        let before = match &known {
-            Some(usage) => self.shelf.store.generation(&slot, usage.current).await.ok().flatten(),
-            None => None,
-        };
-        let record = self.record(number, &found, &recipe, before.as_ref(), (FILE, "its section in the file"));
-        let usage = Use {
-            section: section.fingerprint,
-            newest: number,
-            current: number,
-            canary: None,
-            paused: None,
-            suspended: None,
-        };
-        let mut audit = AuditEntry {
-            at: self.now().1,
-            by: FILE.to_owned(),
-            act: "activate".to_owned(),
-            subject: slot.to_string(),
-            digest: None,
-            generation: None,
-            detail: format!("generation {number} serves: the section in the file is new"),
-            added: Vec::new(),
-            removed: Vec::new(),
-        };
-        compare(&mut audit, &record, before.as_ref());
-        let plugin = format!("{} {}", record.plugin_name, record.plugin_version);
-        moves.push(Move { slot, usage: usage.clone(), generation: Some(record), audit: Some(audit) });
-        Ok(KeptRouter { usage, plugin, serving: Ok(serving) })
-    }
-
-    /// The one that routes already, or the one of the store.
-    async fn revived_router(
-        &self,
-        section: &RouterConfig,
-        record: &Generation,
-    ) -> Result<Arc<fanfare_runtime::RouterGeneration>, Refused> {
-        let same = self.router.as_ref().filter(|router| router.usage.current == record.number);
-        if let Some(Ok(serving)) = same.map(|router| &router.serving) {
-            return Ok(Arc::clone(serving));
-        }
-        let plugin = self.shelf.by_digest(record.plugin).await?;
-        let settings: Map<String, Value> = serde_json::from_str(&record.settings).unwrap_or_default();
-        let found = Found { plugin, bytes: Vec::new().into() };
-        self.staged_router(section, record.number, &found, settings).await
-    }
-
-    async fn staged_router(
-        &self,
-        section: &RouterConfig,
-        number: u64,
-        found: &Found,
-        settings: Map<String, Value>,
-    ) -> Result<Arc<fanfare_runtime::RouterGeneration>, Refused> {
-        let spec = RouterSpec {
-            name: section.name.clone(),
-            number,
-            plugin: Arc::clone(&found.plugin),
-            settings,
-            limits: Limits::default(),
-        };
-        let staged = self.shelf.runtime.stage_router(spec).await;
-        staged.map_err(|error| Refused::new(error.code(), error.to_string()))
     }
 }
 

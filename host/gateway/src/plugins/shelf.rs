@@ -137,17 +137,10 @@ impl Shelf {
     pub(super) async fn install(&self, bytes: Vec<u8>, by: &str) -> Result<(Component, bool), ActError> {
         let found = self.load("the component", Cow::Owned(bytes)).await.map_err(ActError::Refused)?;
         let component = self.component(&found.plugin, found.bytes.len(), by);
-        let audit = AuditEntry {
-            at: component.installed_at,
-            by: by.to_owned(),
-            act: "install".to_owned(),
-            subject: format!("plugin {}", component.name),
-            digest: Some(component.digest),
-            generation: None,
-            detail: format!("{} {}, {} bytes", component.name, component.version, component.bytes),
-            added: component.asked.lines(),
-            removed: Vec::new(),
-        };
+        let detail = format!("{} {}, {} bytes", component.name, component.version, component.bytes);
+        let subject = format!("plugin {}", component.name);
+        let mut audit = AuditEntry::new(component.installed_at, by, "install", subject, detail);
+        (audit.digest, audit.added) = (Some(component.digest), component.asked.lines());
         let new = self.store.install(&component, &found.bytes, Some(&audit)).await?;
         let component = self.store.component(component.digest).await?.unwrap_or(component);
         Ok((component, new))

@@ -16,7 +16,7 @@ use crate::config::{ChannelConfig, Environment, LimitsConfig, UserConfig, resolv
 use crate::registry::User;
 
 /// What makes a channel's generation, before anything of it is checked. Secrets are references.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Recipe {
     pub(crate) settings: Map<String, Value>,
     pub(crate) secrets: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
-//! Watch mode, for development: when a component's file changes, the channels that use it are swapped.
+//! Watch mode, for development: when a component's file changes, the channels and the router that use it are swapped.
 //!
-//! A channel uses a file when its section names it, or when it is served by a plugin of the name that the file's manifest says.
+//! They use a file when their section names it, or when they are served by a plugin of the name that the file's manifest says.
 //! What the new file asks for beyond the old one is taken as approved; grants are not given. What can't be loaded or can't
 //! serve changes nothing, and the log says why. Bounded by [`FILES_MAX`] files of the one folder.
 
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use fanfare_model::digest::Digest;
 use fanfare_model::name::ChannelName;
+use fanfare_runtime::Plugin;
+use fanfare_store::plugins::Slot;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::acts::Activation;
 use super::shelf::{Found, read};
 use super::{ActError, Plugins};
-use crate::registry::Channel;
+use crate::registry::{Channel, Router};
 
 /// A file that is being written is left alone until nothing has happened for so long.
 const QUIET: Duration = Duration::from_millis(150);
@@ -63,7 +65,7 @@ impl Watch {
     pub(crate) async fn run(mut self, stopping: CancellationToken) {
         tracing::info!(folder = %self.folder.display(), "watching: a component that changes is swapped in");
         // What changed while nobody watched counts only where a section names the file.
-        self.look(|channel, path, _| is_named(channel, path)).await;
+        self.look(|user, path, _| user.is_named(path)).await;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -74,11 +76,11 @@ impl Watch {
                     return;
                 }
             }
-            self.look(|channel, path, name| is_named(channel, path) || is_called(channel, name)).await;
+            self.look(|user, path, name| user.is_named(path) || user.is_called(name)).await;
         }
     }
 
-    async fn look(&mut self, uses: impl Fn(&Channel, &Path, &str) -> bool) {
+    async fn look(&mut self, uses: impl Fn(&User, &Path, &str) -> bool) {
         for path in self.components().await {
             // What is gone or can't be read will be looked at when it changes again.
             let Ok(bytes) = read(&path).await else { continue };
@@ -116,18 +118,13 @@ impl Watch {
         found
     }
 
-    async fn swap(&self, path: &Path, found: &Found, uses: &impl Fn(&Channel, &Path, &str) -> bool) {
-        let manifest = found.plugin.manifest();
-        let digest = found.plugin.digest();
+    async fn swap(&self, path: &Path, found: &Found, uses: &impl Fn(&User, &Path, &str) -> bool) {
+        let (name, digest) = (&found.plugin.manifest().name, found.plugin.digest());
         let setup = self.plugins.setup();
-        let old = |channel: &Channel| channel.ready.as_ref().map(|ready| ready.plugin().digest());
-        let users: Vec<ChannelName> = setup
-            .channels
-            .iter()
-            .filter(|(_, channel)| uses(channel, path, &manifest.name) && old(channel) != Some(digest))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in users {
+        let users = setup.channels.iter().map(|(name, channel)| User::channel(name, channel));
+        let users = users.chain(setup.router.iter().map(User::router));
+        let is_old = |user: &User| user.plugin.as_ref().map(|plugin| plugin.digest()) != Some(digest);
+        for user in users.filter(|user| uses(user, path, name) && is_old(user)) {
             let activation = Activation {
                 found: found.clone(),
                 settings: None,
@@ -136,23 +133,51 @@ impl Watch {
                 canary: None,
                 approve: true,
             };
-            match self.plugins.activate(&name, activation, WATCH).await {
-                Ok(()) => tracing::info!(channel = %name, digest = digest.short(), "swapped"),
+            let slot = &user.slot;
+            let swapped = match slot {
+                Slot::Channel(name) => self.plugins.activate(name, activation, WATCH).await,
+                Slot::Router(name) => self.plugins.activate_router(name, activation, WATCH).await,
+            };
+            match swapped {
+                Ok(()) => tracing::info!(%slot, digest = digest.short(), "swapped"),
                 Err(ActError::Stopping) => return,
-                Err(error) => {
-                    tracing::warn!(channel = %name, error = %error, "not swapped: what serves goes on");
-                }
+                Err(error) => tracing::warn!(%slot, error = %error, "not swapped: what serves goes on"),
             }
         }
     }
 }
 
-/// Whether the channel's section names the file.
-fn is_named(channel: &Channel, path: &Path) -> bool {
-    channel.file.as_ref().and_then(|file| file.canonicalize().ok()).is_some_and(|file| file == path)
+/// A channel or router, and what it uses.
+struct User {
+    slot: Slot,
+    file: Option<PathBuf>,
+    plugin: Option<Arc<Plugin>>,
 }
 
-/// Whether the channel is served by a plugin of this name.
-fn is_called(channel: &Channel, name: &str) -> bool {
-    channel.ready.as_ref().is_some_and(|ready| ready.plugin().manifest().name == name)
+impl User {
+    fn channel(name: &ChannelName, channel: &Arc<Channel>) -> Self {
+        Self {
+            slot: Slot::Channel(name.clone()),
+            file: channel.file.clone(),
+            plugin: channel.ready.as_ref().map(|ready| Arc::clone(ready.plugin())),
+        }
+    }
+
+    fn router(router: &Router) -> Self {
+        Self {
+            slot: Slot::Router(router.name.clone()),
+            file: router.file.clone(),
+            plugin: router.generation.as_ref().ok().map(|ready| Arc::clone(ready.plugin())),
+        }
+    }
+
+    /// Whether its section names the file.
+    fn is_named(&self, path: &Path) -> bool {
+        self.file.as_ref().and_then(|file| file.canonicalize().ok()).is_some_and(|file| file == path)
+    }
+
+    /// Whether it is served by a plugin of this name.
+    fn is_called(&self, name: &str) -> bool {
+        self.plugin.as_ref().is_some_and(|plugin| plugin.manifest().name == name)
+    }
 }

@@ -127,12 +127,16 @@ impl Channel {
 /// The configured router.
 #[derive(Debug)]
 pub struct Router {
+    /// Its name.
+    pub name: String,
     /// Plugin and settings; the reason why it can't route, where it could before and can't now.
     pub generation: Result<Arc<RouterGeneration>, RouterHalt>,
     /// The generation's number.
     pub number: u64,
     /// Its plugin's name and version.
     pub plugin: String,
+    /// The file that its section names, if it names one.
+    pub file: Option<PathBuf>,
     /// How long a decision may take.
     pub deadline: Duration,
 }

@@ -18,6 +18,17 @@ pub enum Slot {
     Router(String),
 }
 
+impl Slot {
+    /// `channel` or `router`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Channel(_) => "channel",
+            Self::Router(_) => "router",
+        }
+    }
+}
+
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -214,6 +225,24 @@ pub struct AuditEntry {
     pub added: Vec<String>,
     /// Permissions that went with it.
     pub removed: Vec<String>,
+}
+
+impl AuditEntry {
+    /// One about no component, generation or permission; who knows of them adds them.
+    #[must_use]
+    pub fn new(at: Timestamp, by: &str, act: &str, subject: impl fmt::Display, detail: String) -> Self {
+        Self {
+            at,
+            by: by.to_owned(),
+            act: act.to_owned(),
+            subject: subject.to_string(),
+            digest: None,
+            generation: None,
+            detail,
+            added: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
 }
 
 /// Why a component was not stored.
