@@ -29,11 +29,16 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&Path>) -> ExitCod
 async fn status(client: &Client, screen: Screen) -> Result<Finding, ClientError> {
     let status = client.get(&["api", "v1", "admin", "status"]).send().await?.body;
     screen.show(&status, || shown(&status, client.url().as_str()));
+    Ok(finding(&status))
+}
+
+fn finding(status: &Value) -> Finding {
     let ready = status.get("ready").and_then(Value::as_bool) == Some(true);
     // A candidate on trial is no bad news.
     let serves = |channel: &Value| matches!(text(channel, "/state").as_str(), "serving" | "canary");
-    let parked = !list(&status, "/channels").iter().all(serves);
-    Ok(if ready && !parked { Finding::Good } else { Finding::Bad })
+    let parked = !list(status, "/channels").iter().all(serves);
+    let routes = text(status, "/router/state") != "suspended";
+    if ready && routes && !parked { Finding::Good } else { Finding::Bad }
 }
 
 fn shown(status: &Value, url: &str) -> String {
@@ -50,7 +55,12 @@ fn shown(status: &Value, url: &str) -> String {
     let router = text(status, "/router/plugin");
     let router =
         if router.is_empty() { "none: notifications without `to` reach nobody".to_owned() } else { router };
-    out.push_str(&format!("router  {router}\n\n"));
+    out.push_str(&format!("router  {router}\n"));
+    if text(status, "/router/state") == "suspended" {
+        let [why, code] = ["/router/why", "/router/code"].map(|member| text(status, member));
+        out.push_str(&format!("        SUSPENDED: {why} ({code})\n"));
+    }
+    out.push('\n');
     let mut table = Table::new(&[
         "CHANNEL",
         "STATE",
@@ -85,4 +95,26 @@ fn shown(status: &Value, url: &str) -> String {
         out.push_str("\nlook at what is dead: fanfare dlq list\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_router_that_can_not_route_is_bad_news_and_says_why() {
+        let mut status = json!({
+            "ready": true, "channels": [],
+            "router": { "plugin": "rules 0.1.0", "state": "serving", "code": null, "why": null },
+        });
+        assert_eq!(finding(&status), Finding::Good);
+        assert!(!shown(&status, "http://here").contains("SUSPENDED"));
+        status["router"] = json!({
+            "plugin": "rules 0.1.0", "state": "suspended", "code": "plugin.check", "why": "it traps",
+        });
+        assert_eq!(finding(&status), Finding::Bad);
+        assert!(shown(&status, "http://here").contains("SUSPENDED: it traps (plugin.check)"));
+    }
 }

@@ -39,7 +39,10 @@ impl Keeper {
             && let Ok(Some(record)) = self.shelf.store.generation(&slot, usage.current).await
         {
             let serving = self.revived_router(section, &record).await;
-            self.tell_of_the_file(&slot, &section.plugin, &record).await;
+            if self.router.is_none() {
+                // Once a start: the file is read and compiled for it.
+                self.tell_of_the_file(&slot, &section.plugin, &record).await;
+            }
             if let Err(Refused { code, message, .. }) = &serving {
                 tracing::error!(router = section.name, code, message, "router suspended");
             }
