@@ -209,6 +209,10 @@ fn acts_that_make_no_sense_are_refused_with_what_to_do() {
             "config.settings",
         ),
         ("POST", "channels/log/activate", r#"{"plugin":"rules"}"#, 422, "plugin.kind"),
+        // What is meant for the body is not passed over in the path.
+        ("POST", "channels/log/activate?dry_run=true", r#"{"plugin":"console"}"#, 400, "request.bad-query"),
+        ("POST", "channels/log/test?address=a", "", 400, "request.bad-query"),
+        ("DELETE", "plugins/console?force=1", "", 400, "request.bad-query"),
         ("POST", "channels/log/rollback", "", 409, "channel.no-rollback"),
         ("POST", "channels/log/rollback", "{}", 400, "request.unexpected-body"),
         ("POST", "plugins", "no component", 422, "plugin.invalid"),

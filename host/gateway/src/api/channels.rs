@@ -91,6 +91,7 @@ pub(super) async fn activate(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Admin)?;
+    Params::parse(&parts.uri, &[])?;
     let name = parse(&name)?;
     require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, BODY_BYTES_MAX).await?;
@@ -151,6 +152,7 @@ pub(super) async fn test(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Admin)?;
+    Params::parse(&parts.uri, &[])?;
     let name = parse(&name)?;
     let read = api.bodies.read(&parts.headers, body, BODY_BYTES_MAX).await?;
     let wanted: TestBody = if read.bytes.is_empty() { TestBody::default() } else { from_json(&read.bytes)? };

@@ -73,6 +73,7 @@ pub(super) async fn remove(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Admin)?;
+    Params::parse(&parts.uri, &[])?;
     require_none(&api.bodies, &parts.headers, body).await?;
     let digest = api.plugins.remove(&name, who.name()).await.map_err(act_problem)?;
     Ok(json_response(StatusCode::OK, to_json(&json!({ "digest": digest.to_string(), "removed": true }))))
