@@ -286,7 +286,7 @@ fn deliveries_of_a_suspended_or_paused_channel_are_parked_and_arrive_when_it_goe
 
 #[test]
 fn a_probe_that_traps_takes_none_of_a_deliverys_retries_however_often() {
-    let channel = "[channels.log]\nplugin = \"console\"\nsuspend_after = 2\nprobe_after = \"1ms\"\n\
+    let channel = "[channels.log]\nplugin = \"console\"\nsuspend_after = 2\nprobe_after = \"10ms\"\n\
                    retry = { max_retries = 2, initial_delay = \"1ms\" }\n";
     let house = house(channel);
     let file = house.file("trap_send.wasm", components::TRAP_SEND);
