@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::Value;
 
@@ -141,9 +141,26 @@ pub(crate) struct Receiver {
     pub(crate) status: Arc<AtomicU16>,
     pub(crate) round: Arc<AtomicU32>,
     pub(crate) seen: Arc<Mutex<HashMap<String, Vec<u32>>>>,
+    /// Connections that are served.
+    open: Arc<(Mutex<usize>, Condvar)>,
 }
 
 impl Receiver {
+    /// Waits until all is read that a gateway which is dead has sent. Connections are accepted in their order, so once one of
+    /// its own is answered there are no others to come, and each ends with the process that made it.
+    pub(crate) fn drain(&self) {
+        let mut own = TcpStream::connect(self.address).unwrap();
+        own.write_all(b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n").unwrap();
+        own.read_exact(&mut [0; 8]).unwrap();
+        drop(own);
+        let (open, ended) = &*self.open;
+        let mut open = open.lock().unwrap();
+        while *open > 0 {
+            open = ended.wait(open).unwrap();
+        }
+        self.seen.lock().unwrap().remove("");
+    }
+
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let receiver = Self {
@@ -151,13 +168,21 @@ impl Receiver {
             status: Arc::new(AtomicU16::new(204)),
             round: Arc::default(),
             seen: Arc::default(),
+            open: Arc::default(),
         };
+        let open = Arc::clone(&receiver.open);
         let (status, round, seen) =
             (Arc::clone(&receiver.status), Arc::clone(&receiver.round), Arc::clone(&receiver.seen));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (status, round, seen) = (Arc::clone(&status), Arc::clone(&round), Arc::clone(&seen));
-                std::thread::spawn(move || serve(stream, &status, &round, &seen));
+                let open = Arc::clone(&open);
+                *open.0.lock().unwrap() += 1;
+                std::thread::spawn(move || {
+                    serve(stream, &status, &round, &seen);
+                    *open.0.lock().unwrap() -= 1;
+                    open.1.notify_all();
+                });
             }
         });
         receiver

@@ -43,6 +43,8 @@ fn what_was_acknowledged_before_a_kill_is_delivered_after_it_and_only_what_may_h
             std::thread::sleep(Duration::from_millis(rand::random_range(5..150)));
             gateway.kill();
         });
+        // Else what this gateway has sent is taken for what the next one sends.
+        receiver.drain();
     }
     receiver.round.store(rounds, Ordering::SeqCst);
     let gateway = Gateway::start(&config);

@@ -195,14 +195,25 @@ pub(crate) fn acknowledged_but_torn(survey: &mut Survey, covered: Option<Positio
     }
     survey.close_open(covered.sequence);
     let torn = survey.torn.take();
-    let (segment, stretch) = torn.unwrap_or((end.0, end.1..end.1));
+    let has_file = torn.is_some();
+    let (segment, stretch) = match torn {
+        Some(torn) => torn,
+        None if covered.segment == end.0 => (end.0, end.1..end.1),
+        None => (covered.segment, 0..0),
+    };
+    let commits = match covered.sequence.checked_sub(survey.end.sequence) {
+        Some(lost @ 1..) => format!(", {lost} commits of it from {} on", survey.end.sequence + 1),
+        _ => String::new(),
+    };
     let text = format!(
-        "the journal ends here, and the index covers it up to segment {:016x} at offset {}: acknowledged work is lost",
+        "the journal ends here, and the index covers it up to segment {:016x} at offset {}: acknowledged work is lost{commits}",
         covered.segment, covered.offset
     );
     survey.problems.add(Problem::of_stretch("journal.short", segment, &stretch, text));
-    if let Some(surveyed) = survey.segments.iter_mut().find(|surveyed| surveyed.number == segment) {
-        surveyed.broken.push(stretch);
+    survey.greatest = survey.greatest.max(segment);
+    match survey.segments.iter_mut().find(|surveyed| surveyed.number == segment) {
+        Some(surveyed) => surveyed.broken.push(stretch),
+        None => survey.lacks(segment, has_file),
     }
 }
 

@@ -115,6 +115,10 @@ fn write_again(files: &dyn Files, segments: &Segments, surveyed: &Surveyed) -> i
         while let Some(stretch) = reader.next(at) {
             at = match stretch {
                 Stretch::Broken { end, .. } => end,
+                // Out of its place.
+                Stretch::Frame { at, end, .. } if surveyed.broken.iter().any(|broken| broken.start == at) => {
+                    end
+                }
                 Stretch::Frame { end, last, payload, .. } => {
                     frame.clear();
                     frame.raw(&payload);

@@ -212,6 +212,13 @@ impl Survey {
         self.segments.push(Surveyed { missing: true, sequences, ..Surveyed::new(number, None, 0) });
     }
 
+    /// A segment of which nothing is left, although it must have held something.
+    pub(crate) fn lacks(&mut self, number: u64, has_file: bool) {
+        let sequences = (self.end.sequence, self.end.sequence);
+        let surveyed = Surveyed::new(number, None, 0);
+        self.segments.push(Surveyed { missing: !has_file, header_broken: has_file, sequences, ..surveyed });
+    }
+
     fn segment(
         &mut self,
         segments: &Segments,
@@ -291,7 +298,12 @@ impl Survey {
         if self.open.is_empty() {
             return;
         }
-        let Some(Payload::Changes(changes)) = decode_payload(payload) else { return };
+        let changes = match decode_payload(payload) {
+            Some(Payload::Changes(changes)) => changes,
+            // It says what was given out before it.
+            Some(Payload::Manifest(_)) => return self.close_open(last),
+            None => return,
+        };
         let new =
             changes.iter().map(|change| change.sequence).filter(|sequence| *sequence > self.end.sequence);
         let last = new.min().map_or(last, |first| first - 1);
@@ -312,6 +324,14 @@ impl Survey {
         while let Some(stretch) = reader.next(offset) {
             let from = offset;
             match stretch {
+                // A start refuses it, for what is older would take the place of what is newer.
+                Stretch::Frame { at, end, last, .. } if last < self.end.sequence => {
+                    offset = end;
+                    surveyed.broken.push(at..end);
+                    let text =
+                        "a whole frame is older than what stands before it: this is not its place".to_owned();
+                    self.problems.add(Problem::of_stretch("frame.order", number, &(at..end), text));
+                }
                 Stretch::Frame { at, end, last, payload } => {
                     offset = end;
                     surveyed.frames += 1;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::super::super::format::HEADER_BYTES;
+use super::super::super::tests::crashed;
 use super::super::super::{EmbeddedEngine, OpenError};
 use super::super::{IndexState, check};
 use super::{Served, filled, flip, name, options, segments};
@@ -28,7 +29,7 @@ async fn a_journal_behind_the_index_is_compared_up_to_where_the_index_is() {
     super::super::super::indexer::flush(&served.engine.parts.shared).unwrap();
     let id = served.accept(40).await;
     served.settle(id).await;
-    let crash = super::super::super::tests::crashed(directory.path());
+    let crash = crashed(directory.path());
     let report = check(&options(crash.path())).unwrap();
     assert!(report.whole, "{report:#?}");
     assert!(matches!(report.index, IndexState::Agrees { frames_behind: 2, .. }), "{report:#?}");
@@ -84,6 +85,25 @@ async fn a_torn_end_is_told_and_left_for_the_next_start_to_cut() {
     let report = check(&options(directory.path())).unwrap();
     assert_eq!(report.problems[0].code, "journal.short", "{report:#?}");
     assert_eq!(report.index, IndexState::NotCompared);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_by_its_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    for damage in [
+        |file: &std::path::Path| fs::remove_file(file).unwrap(),
+        |file: &std::path::Path| fs::File::options().write(true).open(file).unwrap().set_len(200).unwrap(),
+        |file: &std::path::Path| fs::write(file, b"").unwrap(),
+    ] {
+        let crash = crashed(directory.path());
+        fs::remove_dir_all(crash.path().join("index")).unwrap();
+        damage(&segments(crash.path())[1]);
+        let report = check(&options(crash.path())).unwrap();
+        let texts: Vec<_> = report.problems.iter().map(|problem| problem.text.as_str()).collect();
+        assert!(texts.iter().any(|text| text.contains("they held commit")), "{texts:?}");
+        assert!(!texts.iter().any(|text| text.contains("no commit of their own")), "{texts:?}");
+    }
 }
 
 #[tokio::test]

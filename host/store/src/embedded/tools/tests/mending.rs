@@ -1,7 +1,8 @@
 //! What `repair`, `rebuild`, `backup` and `stats` leave behind.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fanfare_model::delivery::Phase;
 
@@ -129,6 +130,66 @@ async fn a_missing_segment_a_broken_header_and_a_short_end_are_repaired() {
     let report = repair(&options(crash.path())).unwrap();
     assert!(report.repaired && report.salvaged + report.deleted > 0, "{report:#?}");
     assert!(check(&options(crash.path())).unwrap().whole);
+}
+
+#[tokio::test]
+async fn where_the_end_of_the_journal_is_gone_the_index_says_what_was_lost_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ids = filled(directory.path()).await;
+    type Damage = fn(&[PathBuf]);
+    let newest = |files: &[PathBuf]| files.last().unwrap().clone();
+    let damages: [(&str, Damage); 4] = [
+        ("removed", |files| fs::remove_file(files.last().unwrap()).unwrap()),
+        ("emptied", |files| fs::write(files.last().unwrap(), b"").unwrap()),
+        ("a few bytes", |files| fs::write(files.last().unwrap(), b"FANFARE").unwrap()),
+        ("all removed", |files| files.iter().for_each(|file| fs::remove_file(file).unwrap())),
+    ];
+    for (what, damage) in damages {
+        let crash = crashed(directory.path());
+        let files = segments(crash.path());
+        damage(&files);
+        let before = check(&options(crash.path())).unwrap();
+        let short = before.problems.iter().find(|problem| problem.code == "journal.short").unwrap();
+        assert_eq!(short.segment, Some(name(&newest(&files))), "{what}");
+        assert!(short.text.contains("commits of it from"), "{what}: {short:?}");
+        let report = repair(&options(crash.path())).unwrap();
+        assert!(report.repaired && report.index_helped && !report.damage.is_empty(), "{what}: {report:#?}");
+        assert!(report.salvaged > 0, "{what}: {report:#?}");
+        if what == "all removed" {
+            let lost: BTreeSet<_> = report.lost.iter().filter_map(|lost| lost.notification.clone()).collect();
+            assert!(ids[10..].iter().all(|id| lost.contains(&id.to_string())), "{report:#?}");
+        }
+        let after = check(&options(crash.path())).unwrap();
+        assert!(after.whole, "{what}: {after:#?}");
+        let served = Served::open(crash.path()).await;
+        served.accept(1).await;
+        served.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_lies_under_the_name_of_another_is_told_and_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    for index_is_there in [true, false] {
+        let crash = crashed(directory.path());
+        let files = segments(crash.path());
+        let (second, third) = (fs::read(&files[1]).unwrap(), fs::read(&files[2]).unwrap());
+        fs::write(&files[1], third).unwrap();
+        fs::write(&files[2], second).unwrap();
+        if !index_is_there {
+            fs::remove_dir_all(crash.path().join("index")).unwrap();
+        }
+        let before = check(&options(crash.path())).unwrap();
+        assert!(!before.whole);
+        assert!(EmbeddedEngine::open(options(crash.path())).is_err() || index_is_there);
+        let report = repair(&options(crash.path())).unwrap();
+        assert!(report.damage.iter().any(|problem| problem.code == "frame.order"), "{report:#?}");
+        assert!(check(&options(crash.path())).unwrap().whole);
+        let served = Served::open(crash.path()).await;
+        served.accept(1).await;
+        served.close().await;
+    }
 }
 
 #[tokio::test]
