@@ -166,13 +166,26 @@ pub enum OpenError {
         reason: String,
     },
     /// The file system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), remedy(source))]
     Io {
         /// Where.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
+}
+
+/// What to do about an error of the file system, where that is known.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; it must be the property of the user that runs fanfare",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some room on its disk",
+        io::ErrorKind::ReadOnlyFilesystem => "; mount its file system so that it can be written",
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            "; something else lies under this name: move it away, then run `fanfare store check`"
+        }
+        _ => "",
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -21,6 +21,9 @@ use super::survey::{Survey, survey};
 use super::threads::Watch;
 use super::{EmbeddedOptions, OpenError, Recovery};
 
+/// Broken indexes that are left to lie, when none of them can be removed.
+const ASIDE_MAX: u32 = 100;
+
 /// The running parts of an engine.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -128,10 +131,14 @@ fn open_index(
     Ok((index, covered, true))
 }
 
-/// Keeps one broken index for whoever wants to know why; the one before it makes room.
+/// Keeps one broken index for whoever wants to know why; the one before it makes room, unless even that is impossible.
 fn move_aside(files: &dyn Files, path: &Path) -> Result<(), OpenError> {
-    let aside: PathBuf = path.with_extension("broken");
-    files.remove(&aside).map_err(io_at(&aside))?;
+    let mut aside: PathBuf = path.with_extension("broken");
+    if let Err(error) = files.remove(&aside) {
+        tracing::warn!(error = %error, path = %aside.display(), "a broken index can't be removed; remove it by hand");
+        let free = (2..ASIDE_MAX).map(|n| path.with_extension(format!("broken-{n}")));
+        aside = free.into_iter().find(|path| !files.exists(path)).ok_or(error).map_err(io_at(&aside))?;
+    }
     if files.exists(path) {
         files.rename(path, &aside).map_err(io_at(path))?;
     }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use super::super::format::{FORMAT, FRAME_HEADER_BYTES, HEADER_BYTES};
 use super::super::progress::Progress;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
+use super::disk::Operation;
+use super::hooked::{Hooked, Hooks};
 use super::{crashed, flush, open, options};
 use crate::contract::{change, commit, put, text};
 use crate::engine::{Change, Class, Engine, Transaction};
@@ -230,6 +232,49 @@ async fn a_broken_index_is_moved_aside_and_built_again() {
         assert!(text(&engine, "k39").await.is_some());
         drop(engine);
         assert!(directory.path().join("index.broken").is_dir());
+    }
+}
+
+/// A disk on which a broken index can't be removed.
+#[derive(Debug)]
+struct Sticky;
+
+impl Hooks for Sticky {
+    fn before(&self, operation: Operation, path: &std::path::Path) -> std::io::Result<()> {
+        let sticks = path.file_name().is_some_and(|name| name.to_str().unwrap().starts_with("index.broken"));
+        let fails = operation == Operation::Remove && sticks && path.exists();
+        if fails { Err(std::io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn an_index_breaks_again_although_the_one_before_it_can_not_be_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(journal_of(directory.path()).await);
+    for name in ["index.broken", "index.broken-2", "index.broken-3"] {
+        overwrite(&directory.path().join("index"), 0x5a);
+        let files = std::sync::Arc::new(Hooked(std::sync::Arc::new(Sticky)));
+        let engine = EmbeddedEngine::open(EmbeddedOptions { files, ..options(directory.path()) }).unwrap();
+        assert!(engine.recovery().index_moved_aside);
+        assert!(text(&engine, "k39").await.is_some());
+        drop(engine);
+        assert!(directory.path().join(name).is_dir(), "{name}");
+    }
+}
+
+#[test]
+fn what_the_file_system_refuses_is_told_with_what_to_do() {
+    for (kind, remedy) in [
+        (std::io::ErrorKind::PermissionDenied, "user that runs fanfare"),
+        (std::io::ErrorKind::StorageFull, "free some room"),
+        (std::io::ErrorKind::ReadOnlyFilesystem, "mount"),
+        (std::io::ErrorKind::IsADirectory, "move it away"),
+    ] {
+        let error = OpenError::Io { path: PathBuf::from("/data/journal"), source: kind.into() };
+        assert!(
+            error.to_string().starts_with("/data/journal: ") && error.to_string().contains(remedy),
+            "{error}"
+        );
     }
 }
 
