@@ -65,7 +65,7 @@ fn an_answer_over_a_mebibyte_is_kept_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = start(folder.path(), "log");
     // Each refusal quotes a kibibyte of what was wrong.
-    let bad = format!(r#"{{"type":"a.b","data":"{}"}}"#, "x".repeat(2_000));
+    let bad = format!(r#"{{"type":"a.b","priority":"{}"}}"#, "x".repeat(2_000));
     let mut items = vec![bad; 999];
     items.push(r#"{"type":"a.b","to":[{"channel":"log"}]}"#.to_owned());
     let body = format!("[{}]", items.join(","));

@@ -57,11 +57,25 @@ impl Bodies {
     pub(super) async fn read(
         &self,
         headers: &HeaderMap,
-        body: Body,
+        mut body: Body,
         bytes_max: usize,
     ) -> Result<ReadBody, Problem> {
-        match timeout(self.read_timeout, self.collect(headers, body, bytes_max)).await {
+        let announced = body.size_hint().lower();
+        // A client that asked before sending has sent nothing, and reading would invite it to.
+        let unsent = announced > bytes_max as u64 && headers.contains_key(header::EXPECT);
+        let mut large = false;
+        let reading = async {
+            let read = self.collect(&mut body, announced, bytes_max).await?;
+            large = read.is_none();
+            if large && !unsent {
+                drain(&mut body).await;
+            }
+            read.ok_or_else(|| too_large(bytes_max))
+        };
+        match timeout(self.read_timeout, reading).await {
             Ok(read) => read,
+            // What made it too large is known, whether or not the rest ever comes.
+            Err(_) if large => Err(too_large(bytes_max)),
             Err(_) => {
                 let detail = format!("the body did not arrive within {:?}", self.read_timeout);
                 Err(Problem::new(code::READ_TIMEOUT, detail))
@@ -69,42 +83,34 @@ impl Bodies {
         }
     }
 
+    /// The whole body; none when it is larger, and then the rest of it is still to come.
     async fn collect(
         &self,
-        headers: &HeaderMap,
-        mut body: Body,
+        body: &mut Body,
+        announced: u64,
         bytes_max: usize,
-    ) -> Result<ReadBody, Problem> {
-        let announced = body.size_hint().lower();
+    ) -> Result<Option<ReadBody>, Problem> {
         if announced > bytes_max as u64 {
-            // A client that asked before sending has sent nothing, and reading would invite it to.
-            if !headers.contains_key(header::EXPECT) {
-                drain(&mut body).await;
-            }
-            return Err(too_large(bytes_max));
+            return Ok(None);
         }
         let mut held = None;
-        let Some(first) = self.next(&mut body, &mut held).await? else {
-            return Ok(ReadBody { bytes: Bytes::new(), _held: held });
+        let Some(first) = self.next(body, &mut held).await? else {
+            return Ok(Some(ReadBody { bytes: Bytes::new(), _held: held }));
         };
         if body.is_end_stream() && first.len() <= bytes_max {
-            return Ok(ReadBody { bytes: first, _held: held });
+            return Ok(Some(ReadBody { bytes: first, _held: held }));
         }
         let announced = usize::try_from(announced).unwrap_or(0).max(first.len());
         let mut all = BytesMut::with_capacity(announced.min(bytes_max));
         all.extend_from_slice(&first);
         drop(first);
         while all.len() <= bytes_max
-            && let Some(chunk) = self.next(&mut body, &mut held).await?
+            && let Some(chunk) = self.next(body, &mut held).await?
         {
             all.extend_from_slice(&chunk);
         }
-        if all.len() > bytes_max {
-            drop((all, held));
-            drain(&mut body).await;
-            return Err(too_large(bytes_max));
-        }
-        Ok(ReadBody { bytes: all.freeze(), _held: held })
+        let fits = all.len() <= bytes_max;
+        Ok(fits.then(|| ReadBody { bytes: all.freeze(), _held: held }))
     }
 
     /// The next piece of data, paid for from the budget.
@@ -242,7 +248,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_times_out() {
-        struct Silent;
+        struct Silent {
+            announced: u64,
+        }
         impl hyper::body::Body for Silent {
             type Data = Bytes;
             type Error = std::convert::Infallible;
@@ -252,8 +260,14 @@ mod tests {
             ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
                 std::task::Poll::Pending
             }
+            fn size_hint(&self) -> hyper::body::SizeHint {
+                let mut hint = hyper::body::SizeHint::new();
+                hint.set_lower(self.announced);
+                hint
+            }
         }
-        assert_eq!(read(Body::new(Silent), 10).await, Err("request.timeout".to_owned()));
+        assert_eq!(read(Body::new(Silent { announced: 0 }), 10).await, Err("request.timeout".to_owned()));
+        assert_eq!(read(Body::new(Silent { announced: 11 }), 10).await, Err("request.too-large".to_owned()));
     }
 
     #[test]
