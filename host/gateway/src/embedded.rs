@@ -16,9 +16,14 @@ pub fn find(name: &str) -> Option<&'static [u8]> {
 /// The name of the first-party plugin with this digest.
 #[must_use]
 pub fn name_of(digest: Digest) -> Option<&'static str> {
-    static DIGESTS: LazyLock<Vec<(Digest, &str)>> =
-        LazyLock::new(|| all().map(|(name, bytes)| (Digest::of(bytes), name)).collect());
-    DIGESTS.iter().find(|(one, _)| *one == digest).map(|(_, name)| *name)
+    digests().iter().find(|(_, one)| *one == digest).map(|(name, _)| *name)
+}
+
+/// The digest of each, by name; they are hashed once.
+pub fn digests() -> &'static [(&'static str, Digest)] {
+    static DIGESTS: LazyLock<Vec<(&str, Digest)>> =
+        LazyLock::new(|| all().map(|(name, bytes)| (name, Digest::of(bytes))).collect());
+    &DIGESTS
 }
 
 /// Every first-party plugin, by name.

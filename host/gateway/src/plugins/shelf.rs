@@ -89,8 +89,7 @@ impl Shelf {
         let bare = text.strip_prefix("sha256:").unwrap_or(text);
         let hex = bare.len() >= SHORT_DIGEST && bare.chars().all(|c| c.is_ascii_hexdigit());
         let components = self.store.components().await?;
-        let built_in: Vec<(&str, Digest)> =
-            embedded::all().map(|(name, bytes)| (name, Digest::of(bytes))).collect();
+        let built_in = embedded::digests();
         if hex {
             let bare = bare.to_ascii_lowercase();
             let all = components.iter().map(|component| component.digest);
