@@ -1,8 +1,8 @@
-//! One call of a guest, inside every limit, on the guests' own threads: in a fresh instance, or in a warm one that nobody
-//! else uses meanwhile.
+//! One call of a guest, inside every limit: in a fresh instance, or in a warm one that nobody else uses meanwhile.
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfare_model::fault::{Fault, code};
@@ -10,7 +10,7 @@ use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Engine, Store, Trap};
 
 use crate::guest::{Guest, Hit, Parts};
-use crate::guests::Guests;
+use crate::guests::{Guests, Lost};
 use crate::limits::Limits;
 use crate::meter::{Meter, Metered};
 use crate::plugin::{Exports, Plugin};
@@ -29,6 +29,14 @@ pub(crate) struct Callee {
     pub(crate) plugin: Arc<Plugin>,
     /// Where its instances are kept, if they are.
     pub(crate) warm: WarmPool,
+    /// Whether its last call used more than a tick.
+    pub(crate) lasts: AtomicBool,
+}
+
+impl Callee {
+    pub(crate) fn new(plugin: Arc<Plugin>, warm: WarmPool) -> Self {
+        Self { plugin, warm, lasts: AtomicBool::new(false) }
+    }
 }
 
 /// How a call ended, and what it left behind.
@@ -74,27 +82,33 @@ impl<T> Ended<T> {
 }
 
 impl Executor {
-    /// Runs `call` in a fresh instance. It goes on to its end, within its limits, even when the future is dropped.
+    /// Runs `call`, in an instance of its own where the callee keeps none.
     pub(crate) async fn run<C: GuestCall>(&self, of: &Arc<Callee>, parts: Parts, call: C) -> Ended<C::Value> {
         if self.guests.stopping() {
             return Ended::stopping();
         }
-        let (executor, of) = (self.clone(), Arc::clone(of));
-        let task = self.guests.spawn(async move { executor.run_here(&of, parts, call).await });
-        task.await.unwrap_or_else(|error| {
-            if error.is_cancelled() {
-                return Ended::stopping();
-            }
-            Ended::given_up(Fault::new(
+        let meter = Meter::new();
+        let called = Box::pin(self.clone().run_here(Arc::clone(of), parts, call, Arc::clone(&meter)));
+        let ended = self.guests.run(called, &meter, of.lasts.load(Ordering::Relaxed)).await;
+        of.lasts.store(meter.lasts(), Ordering::Relaxed);
+        ended.unwrap_or_else(|lost| match lost {
+            Lost::Stopping => Ended::stopping(),
+            Lost::Failed(error) => Ended::given_up(Fault::new(
                 code::HOST_INTERNAL,
                 format!("the host failed around the call: {error}"),
-            ))
+            )),
         })
     }
 
-    async fn run_here<C: GuestCall>(self, of: &Callee, parts: Parts, call: C) -> Ended<C::Value> {
+    async fn run_here<C: GuestCall>(
+        self,
+        of: Arc<Callee>,
+        parts: Parts,
+        call: C,
+        meter: Arc<Meter>,
+    ) -> Ended<C::Value> {
         let Some(_slot) = self.guests.slot().await else { return Ended::stopping() };
-        let (limits, meter) = (parts.limits, Meter::new());
+        let limits = parts.limits;
         let pool = Some(&of.warm).filter(|_| C::MAY_BE_WARM);
         let kept = pool.and_then(|pool| pool.take(limits));
         let mut used = match kept {

@@ -151,14 +151,14 @@ impl Guest {
         };
     }
 
-    /// The epoch moved on while the guest ran: it yields, and ends when its CPU time is used up, that of host functions
-    /// included.
+    /// The epoch moved on while the guest ran: it yields once it has used a whole tick, and ends when its CPU time is used
+    /// up, that of host functions included.
     pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = store.data_mut();
         if guest.meter.spent_in_poll() > guest.limits.cpu {
             return Err(Hit::Cpu.into());
         }
-        Ok(UpdateDeadline::Yield(1))
+        Ok(if guest.meter.lasts() { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
     }
 
     fn count_call(&mut self) -> wasmtime::Result<()> {

@@ -1,16 +1,25 @@
-//! The guests' own threads, how many calls they may run at a time, and their end.
+//! Where guests run, how many calls there may be at a time, and their end.
 //!
-//! They live as long as anything can still call: the runtime and each generation hold them. They end at once only when
-//! that is asked for ([`Guests::stop`]), never because a handle happened to be dropped first.
+//! A call begins on the thread that asks for it, because nearly all are over in less time than two threads need to wake
+//! each other. One that has used a whole tick goes on on the guests' own threads, so that guests that compute for long
+//! share those and hold up nothing else; the next call of such a plugin begins there.
+//!
+//! The threads live as long as anything can still call: the runtime and each generation hold them. They end at once only
+//! when that is asked for ([`Guests::stop`]), never because a handle happened to be dropped first.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
+use crate::meter::Meter;
 use crate::options::{Concurrency, StartError};
 
 pub(crate) struct Guests {
@@ -21,6 +30,22 @@ pub(crate) struct Guests {
     slots: Arc<Semaphore>,
     slots_total: u32,
     stopping: AtomicBool,
+    /// Takes back the calls that are not on the guests' threads.
+    ended: CancellationToken,
+}
+
+/// How the running of a call ended, if not by itself.
+pub(crate) enum Lost {
+    /// The guests end, and took it back.
+    Stopping,
+    /// The host panicked around it.
+    Failed(JoinError),
+}
+
+impl From<JoinError> for Lost {
+    fn from(error: JoinError) -> Self {
+        if error.is_cancelled() { Self::Stopping } else { Self::Failed(error) }
+    }
 }
 
 impl Guests {
@@ -39,18 +64,41 @@ impl Guests {
             slots: Arc::new(Semaphore::new(slots)),
             slots_total,
             stopping: AtomicBool::new(false),
+            ended: CancellationToken::new(),
         })
+    }
+
+    /// Says whether there are calls; keeps nothing alive but their count.
+    pub(crate) fn watch(&self) -> impl Fn() -> bool + Send + 'static {
+        let (slots, total) = (Arc::clone(&self.slots), self.slots.available_permits());
+        move || slots.available_permits() < total
     }
 
     pub(crate) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        self.handle.spawn(future)
+    /// Runs a call that `meter` measures; one that is known to last, on the guests' threads from the beginning.
+    ///
+    /// Once it is there it goes on to its end, within its limits, even when this future is dropped.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        mut call: Pin<Box<dyn Future<Output = T> + Send>>,
+        meter: &Meter,
+        known_to_last: bool,
+    ) -> Result<T, Lost> {
+        if !known_to_last {
+            let until_it_lasts = poll_fn(|context| match call.as_mut().poll(context) {
+                Poll::Ready(value) => Poll::Ready(Some(value)),
+                Poll::Pending if meter.lasts() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            let ended = self.ended.run_until_cancelled(until_it_lasts).await;
+            if let Some(value) = ended.ok_or(Lost::Stopping)? {
+                return Ok(value);
+            }
+        }
+        Ok(self.handle.spawn(call).await?)
     }
 
     /// A permit to hold an instance; none once the guests stop.
@@ -77,6 +125,7 @@ impl Guests {
     }
 
     fn end(&self) {
+        self.ended.cancel();
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(threads) = threads {
             threads.shutdown_background();

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::engine::TICK;
+
 /// The CPU time of one call, shared by the future that measures and the guest that must end.
 ///
 /// Only the thread that polls writes; the atomics are for the sharing, not for races.
@@ -43,12 +45,20 @@ impl Meter {
         Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed))
     }
 
-    /// What it used so far, asked from inside a poll. From now on the thread's clock counts.
+    /// What it used so far, asked from inside a poll. Once that is a tick, the thread's clock counts from the next poll on.
     pub(crate) fn spent_in_poll(&self) -> Duration {
-        self.lasts.store(true, Ordering::Relaxed);
         let now = self.clock_ns(self.poll_by_thread.load(Ordering::Relaxed));
         let poll_ns = now.saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
-        self.spent() + Duration::from_nanos(poll_ns)
+        let spent = self.spent() + Duration::from_nanos(poll_ns);
+        if spent >= TICK {
+            self.lasts.store(true, Ordering::Relaxed);
+        }
+        spent
+    }
+
+    /// Whether it was seen to have used a tick.
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts.load(Ordering::Relaxed)
     }
 
     fn begin_poll(&self) {
@@ -134,7 +144,7 @@ mod tests {
         let future = std::future::poll_fn(|context| {
             work();
             asked.push(meter.spent_in_poll());
-            if asked.len() < 3 {
+            if !meter.poll_by_thread.load(Ordering::Relaxed) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -142,7 +152,7 @@ mod tests {
         });
         Metered::new(&meter, pin!(future)).await;
         assert!(asked.is_sorted() && asked.iter().all(|spent| *spent > Duration::ZERO), "{asked:?}");
-        assert!(meter.poll_by_thread.load(Ordering::Relaxed));
+        assert!(asked.last() >= Some(&TICK) && meter.lasts(), "{asked:?}");
         assert!(meter.spent() >= *asked.last().unwrap());
     }
 }

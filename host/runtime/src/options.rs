@@ -46,7 +46,7 @@ pub enum Compiler {
 pub struct Concurrency {
     /// Instances alive at a time; further calls wait.
     pub instances_max: u32,
-    /// OS threads that run guests.
+    /// OS threads for guests that use more than a tick.
     pub guest_threads: usize,
 }
 

@@ -103,8 +103,9 @@ impl Runtime {
         std::fs::create_dir_all(&cache_dir)
             .map_err(|source| StartError::Cache { path: cache_dir.clone(), source })?;
         let engine = running_engine(concurrency.instances_max, ceilings)?;
-        start_ticks(&engine)?;
-        let executor = Executor { engine: engine.clone(), guests: Arc::new(Guests::start(concurrency)?) };
+        let guests = Arc::new(Guests::start(concurrency)?);
+        start_ticks(&engine, guests.watch())?;
+        let executor = Executor { engine: engine.clone(), guests };
         let shared = Shared {
             compatibility: compatibility(&engine),
             channel_linker: linker(&engine, Kind::Channel).map_err(|e| StartError::Link(format!("{e:#}")))?,
@@ -160,7 +161,7 @@ impl Runtime {
         let marked = stage::marked(manifest, &spec.settings, spec.secrets)?;
         let limits = self.limits(manifest, spec.limits);
         let account = (Some(spec.name.as_str()), spec.number);
-        let callee = Callee { plugin: spec.plugin, warm: WarmPool::new(self.shared.shelf.clone()) };
+        let callee = Callee::new(spec.plugin, WarmPool::new(self.shared.shelf.clone()));
         let generation = ChannelGeneration {
             common: self.common(account, callee, Live { settings: marked, limits }),
             name: spec.name,
@@ -184,7 +185,7 @@ impl Runtime {
         stage::check_grants(manifest, &spec.settings, Grants::default())?;
         let settings = stage::marked(manifest, &spec.settings, Secrets::default())?;
         let limits = self.limits(manifest, spec.limits);
-        let callee = Callee { plugin: spec.plugin, warm: WarmPool::new(self.shared.shelf.clone()) };
+        let callee = Callee::new(spec.plugin, WarmPool::new(self.shared.shelf.clone()));
         let common = self.common((None, spec.number), callee, Live { settings, limits });
         let generation = RouterGeneration { name: spec.name, common };
         generation.common.check().await?;
