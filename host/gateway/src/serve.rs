@@ -19,10 +19,13 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>, watch: Option<P
         eprintln!("--watch {}: there is no such folder; give the one with the components", folder.display());
         return cli::config_failure();
     }
-    if let Err(error) = logging::init(&config.log) {
-        eprintln!("the log can't be set up: {error}");
-        return ExitCode::FAILURE;
-    }
+    let _lines = match logging::init(&config.log) {
+        Ok(lines) => lines,
+        Err(error) => {
+            eprintln!("the log can't be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let (mut reload, mut stop, mut interrupt) = match signals() {
         Ok(signals) => signals,
         Err(error) => {

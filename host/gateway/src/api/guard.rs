@@ -3,64 +3,70 @@
 //!
 //! Refuses large heads and, without keys, hosts that are not this machine and requests of web pages.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, header};
 use tokio::sync::SemaphorePermit;
-use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
+use tower_service::Service as _;
 
 use super::problem::{Problem, SentCode, code};
 use super::server::HEAD_BYTES_MAX;
-use super::{Api, headers};
+use super::{Api, Surface, headers};
 use crate::auth::{has_origin, host_is_loopback};
 use crate::telemetry::Metrics;
 
 /// What a client is asked to wait when too many requests are in work.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Turns a handler's panic into a count, a log line and a 500. Inside [`guard`], so that this answer is counted too.
-pub(super) fn catch(metrics: Arc<Metrics>) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
-    CatchPanicLayer::custom(move |panic: Box<dyn std::any::Any + Send>| {
-        metrics.panicked();
-        let what = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        tracing::error!(panic = what, "a request made the gateway panic");
-        Problem::new(code::PANIC, "the request met a bug of the gateway").into_response()
-    })
+impl Surface {
+    /// The answer to one request, whatever comes of it.
+    ///
+    /// Around the whole router, and not a layer of it: a layer is boxed anew at each path and in each request.
+    pub(super) async fn answer(&self, mut request: Request) -> Response {
+        let Self { api, router, patterns } = self;
+        let method = request.method().clone();
+        let route = patterns.at(request.uri().path()).ok().map(|found| *found.value);
+        let trace = headers::traceparent(request.headers());
+        if let Ok(trace) = HeaderValue::try_from(trace.as_str()) {
+            // Written back, so that the submission carries the very trace that the log line names.
+            request.headers_mut().insert("traceparent", trace);
+        }
+        let admitted = admit_head(&request).and_then(|()| admit_origin(api, &request));
+        let response = match admitted.and_then(|()| place(api, &method, route)) {
+            Ok(_held) => {
+                let answered = AssertUnwindSafe(router.clone().call(request)).catch_unwind().await;
+                answered.map_or_else(|panic| failed(&api.metrics, &*panic), |Ok(response)| response)
+            }
+            Err(problem) => problem.into_response(),
+        };
+        let status = response.status();
+        api.metrics.answered(route, &method, status);
+        let sent = response.extensions().get::<SentCode>();
+        tracing::debug!(
+            %method,
+            route,
+            status = status.as_u16(),
+            code = sent.map(|sent| &*sent.code),
+            pointer = sent.and_then(|sent| sent.pointer.as_deref()),
+            trace_id = headers::trace_id(&trace),
+            "answered"
+        );
+        response
+    }
 }
 
-/// Without keys: only this machine's names, and no web pages.
-pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
-    let trace = headers::traceparent(request.headers());
-    if let Ok(trace) = HeaderValue::try_from(trace.as_str()) {
-        // Written back, so that the submission carries the very trace that the log line names.
-        request.headers_mut().insert("traceparent", trace);
-    }
-    let admitted = admit_head(&request).and_then(|()| admit_origin(&api, &request));
-    let place = admitted.and_then(|()| place(&api, &method, route.as_ref()));
-    let response = match place {
-        Ok(_held) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
-    let status = response.status();
-    api.metrics.answered(route.as_ref().map(MatchedPath::as_str), &method, status);
-    let sent = response.extensions().get::<SentCode>();
-    tracing::debug!(
-        %method,
-        route = route.as_ref().map(MatchedPath::as_str),
-        status = status.as_u16(),
-        code = sent.map(|sent| &*sent.code),
-        pointer = sent.and_then(|sent| sent.pointer.as_deref()),
-        trace_id = headers::trace_id(&trace),
-        "answered"
-    );
-    response
+/// A handler's panic becomes a count, a log line and a 500.
+fn failed(metrics: &Metrics, panic: &(dyn Any + Send)) -> Response {
+    metrics.panicked();
+    let what = panic.downcast_ref::<&str>().copied();
+    let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
+    tracing::error!(panic = what, "a request made the gateway panic");
+    Problem::new(code::PANIC, "the request met a bug of the gateway").into_response()
 }
 
 /// A place among the requests in work. Submissions take theirs from intake, once their body is there; what watches over
@@ -68,9 +74,9 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
 fn place<'a>(
     api: &'a Api,
     method: &Method,
-    route: Option<&MatchedPath>,
+    route: Option<&str>,
 ) -> Result<Option<SemaphorePermit<'a>>, Problem> {
-    let free = match route.map(MatchedPath::as_str) {
+    let free = match route {
         Some("/api/v1/notifications" | "/api/v1/notifications/batch") => method == Method::POST,
         Some(path) => !path.starts_with("/api/"),
         None => true,

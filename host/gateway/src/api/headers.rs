@@ -84,9 +84,7 @@ fn valid_traceparent(text: &str) -> Option<String> {
 
 fn new_traceparent() -> String {
     // An id of zeros means none, and chance gives it once in 2^64 spans.
-    let trace = hex::encode(rand::random::<u128>().max(1).to_be_bytes());
-    let span = hex::encode(rand::random::<u64>().max(1).to_be_bytes());
-    format!("00-{trace}-{span}-00")
+    format!("00-{:032x}-{:016x}-00", rand::random::<u128>().max(1), rand::random::<u64>().max(1))
 }
 
 #[cfg(test)]

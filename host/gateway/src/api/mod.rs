@@ -31,9 +31,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use fanfare_model::time::Timestamp;
 use fanfare_store::engine::ReadError;
 use http::request::Parts;
@@ -147,65 +146,73 @@ impl Shared {
     }
 }
 
-fn routes(options: Options) -> Router {
-    guarded(paths(), options)
+/// What answers requests: the paths, behind what every request passes.
+struct Surface {
+    api: Api,
+    router: Router,
+    /// Which of the paths a request is for, asked before it is served.
+    patterns: matchit::Router<&'static str>,
 }
 
-/// The paths behind what every request passes.
-fn guarded(paths: Router<Api>, options: Options) -> Router {
-    let metrics = Arc::clone(&options.metrics);
-    let api = Arc::new(Shared {
-        bodies: Bodies::new(options.server.read_timeout),
-        uploads: Bodies::within(UPLOADS_MEMORY, options.server.read_timeout),
-        plugins: options.plugins,
-        parsers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
-        others: Semaphore::new(options.server.requests_in_flight_max),
-        waits: Semaphore::new(options.server.waits_max),
-        server: Arc::new(options.server),
-        intake: options.intake,
-        desk: options.desk,
-        access: options.access,
-        metrics: options.metrics,
-        stopping: options.stopping,
-    });
-    paths
-        .layer(guard::catch(metrics))
-        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
-        .with_state(api)
+impl Surface {
+    fn new(paths: Vec<(&'static str, MethodRouter<Api>)>, options: Options) -> Self {
+        let api = Arc::new(Shared {
+            bodies: Bodies::new(options.server.read_timeout),
+            uploads: Bodies::within(UPLOADS_MEMORY, options.server.read_timeout),
+            plugins: options.plugins,
+            parsers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            others: Semaphore::new(options.server.requests_in_flight_max),
+            waits: Semaphore::new(options.server.waits_max),
+            server: Arc::new(options.server),
+            intake: options.intake,
+            desk: options.desk,
+            access: options.access,
+            metrics: options.metrics,
+            stopping: options.stopping,
+        });
+        let (mut router, mut patterns) = (Router::new(), matchit::Router::new());
+        for (path, methods) in paths {
+            router = router.route(path, methods);
+            // The router takes the same paths, and would have stopped at one that is none.
+            let _ = patterns.insert(path, path);
+        }
+        let router =
+            router.fallback(unknown).method_not_allowed_fallback(method).with_state(Arc::clone(&api));
+        Self { api, router, patterns }
+    }
 }
 
-fn paths() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/notifications", post(submit::one).get(notifications::list))
-        .route("/api/v1/notifications/batch", post(batch::batch))
-        .route("/api/v1/notifications/{id}", get(notifications::get).delete(notifications::cancel))
-        .route("/api/v1/notifications/{id}/trace", get(notifications::trace))
-        .route("/api/v1/admin/dlq", get(letters::list))
-        .route("/api/v1/admin/dlq/retry-all", post(letters::retry_all))
-        .route("/api/v1/admin/dlq/{id}", axum::routing::delete(letters::discard))
-        .route("/api/v1/admin/dlq/{id}/retry", post(letters::retry))
-        .route("/api/v1/admin/status", get(status::status))
-        .route("/api/v1/admin/plugins", get(plugins::list).post(plugins::install))
-        .route("/api/v1/admin/plugins/{name}", get(plugins::show).delete(plugins::remove))
-        .route("/api/v1/admin/channels", get(channels::list))
-        .route("/api/v1/admin/channels/{name}", get(channels::show))
-        .route("/api/v1/admin/channels/{name}/activate", post(channels::activate))
-        .route("/api/v1/admin/channels/{name}/rollback", post(channels::rollback))
-        .route("/api/v1/admin/channels/{name}/pause", post(channels::pause))
-        .route("/api/v1/admin/channels/{name}/resume", post(channels::resume))
-        .route("/api/v1/admin/channels/{name}/test", post(channels::test))
-        .route("/api/v1/admin/routers", get(routers::list))
-        .route("/api/v1/admin/routers/{name}", get(routers::show))
-        .route("/api/v1/admin/routers/{name}/activate", post(routers::activate))
-        .route("/api/v1/admin/routers/{name}/rollback", post(routers::rollback))
-        .route("/api/v1/admin/audit", get(plugins::audit))
-        .route("/problems", get(problems::list))
-        .route("/problems/{code}", get(problems::get))
-        .route("/livez", get(live))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics_text))
-        .fallback(unknown)
-        .method_not_allowed_fallback(method)
+fn paths() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![
+        ("/api/v1/notifications", post(submit::one).get(notifications::list)),
+        ("/api/v1/notifications/batch", post(batch::batch)),
+        ("/api/v1/notifications/{id}", get(notifications::get).delete(notifications::cancel)),
+        ("/api/v1/notifications/{id}/trace", get(notifications::trace)),
+        ("/api/v1/admin/dlq", get(letters::list)),
+        ("/api/v1/admin/dlq/retry-all", post(letters::retry_all)),
+        ("/api/v1/admin/dlq/{id}", delete(letters::discard)),
+        ("/api/v1/admin/dlq/{id}/retry", post(letters::retry)),
+        ("/api/v1/admin/status", get(status::status)),
+        ("/api/v1/admin/plugins", get(plugins::list).post(plugins::install)),
+        ("/api/v1/admin/plugins/{name}", get(plugins::show).delete(plugins::remove)),
+        ("/api/v1/admin/channels", get(channels::list)),
+        ("/api/v1/admin/channels/{name}", get(channels::show)),
+        ("/api/v1/admin/channels/{name}/activate", post(channels::activate)),
+        ("/api/v1/admin/channels/{name}/rollback", post(channels::rollback)),
+        ("/api/v1/admin/channels/{name}/pause", post(channels::pause)),
+        ("/api/v1/admin/channels/{name}/resume", post(channels::resume)),
+        ("/api/v1/admin/channels/{name}/test", post(channels::test)),
+        ("/api/v1/admin/routers", get(routers::list)),
+        ("/api/v1/admin/routers/{name}", get(routers::show)),
+        ("/api/v1/admin/routers/{name}/activate", post(routers::activate)),
+        ("/api/v1/admin/routers/{name}/rollback", post(routers::rollback)),
+        ("/api/v1/admin/audit", get(plugins::audit)),
+        ("/problems", get(problems::list)),
+        ("/problems/{code}", get(problems::get)),
+        ("/livez", get(live)),
+        ("/readyz", get(ready)),
+        ("/metrics", get(metrics_text)),
+    ]
 }
 
 /// The one parameter of a path; what is no UTF-8 is no id or name of ours.

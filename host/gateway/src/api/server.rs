@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::Response;
 use hyper::body::Incoming;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Options, routes};
+use super::{Options, Surface, paths};
 
 /// After a failed accept, such as for want of file descriptors, the next one waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -52,7 +52,7 @@ pub async fn serve(listener: TcpListener, options: Options) {
         header_timeout: options.server.header_timeout,
         idle_timeout: options.server.idle_timeout,
         stopping: options.stopping.clone(),
-        service: TowerToHyperService::new(routes(options)),
+        surface: Arc::new(Surface::new(paths(), options)),
     });
     let connections = TaskTracker::new();
     loop {
@@ -91,7 +91,7 @@ pub async fn serve(listener: TcpListener, options: Options) {
 /// What all connections share.
 struct Door {
     builder: Builder<TokioExecutor>,
-    service: TowerToHyperService<axum::Router>,
+    surface: Arc<Surface>,
     header_timeout: Duration,
     idle_timeout: Duration,
     stopping: CancellationToken,
@@ -132,11 +132,11 @@ impl Door {
         activity: &Arc<Activity>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let request_open = activity.begin();
-        let answered = self.service.call(request);
+        let surface = Arc::clone(&self.surface);
         async move {
-            let answered = answered.await;
+            let answered = surface.answer(request.map(Body::new)).await;
             drop(request_open);
-            answered
+            Ok(answered)
         }
     }
 }
