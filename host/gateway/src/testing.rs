@@ -1,6 +1,7 @@
 //! The gateway's parts over a store in memory, for tests that need more than one of them and no process.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,18 @@ use crate::intake::{self, Intake};
 use crate::plugins::{self, Plugins};
 use crate::telemetry::Metrics;
 
+/// A runtime of a few instances that compiles in this process.
+pub(crate) fn runtime(cache: &Path, clock: &Arc<dyn Clock>) -> Runtime {
+    let options = RuntimeOptions {
+        cache_dir: cache.to_owned(),
+        compiler: Compiler::InProcess,
+        concurrency: Concurrency { instances_max: 8, guest_threads: 2 },
+        ceilings: Limits::default(),
+        clock: Arc::clone(clock),
+    };
+    Runtime::start(options).unwrap()
+}
+
 /// Real plugins and a dispatch that runs, over an engine of the test's own.
 pub(crate) struct Bench {
     pub(crate) store: Store,
@@ -40,17 +53,11 @@ impl Bench {
     pub(crate) async fn start_over(engine: Arc<dyn Engine>, config: &str) -> Self {
         let cache = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let runtime = Runtime::start(RuntimeOptions {
-            cache_dir: cache.path().to_owned(),
-            compiler: Compiler::InProcess,
-            concurrency: Concurrency { instances_max: 8, guest_threads: 2 },
-            ceilings: Limits::default(),
-            clock: Arc::clone(&clock),
-        });
+        let runtime = runtime(cache.path(), &clock);
         let store = Store::open(engine, clock).await.unwrap();
         let environment = Arc::new(BTreeMap::<String, String>::new());
         let config = Config::read(None, config, &*environment).unwrap();
-        let options = plugins::Options { runtime: runtime.unwrap(), store: store.clone(), environment };
+        let options = plugins::Options { runtime, store: store.clone(), environment };
         let plugins = Plugins::start(options, &config).await.unwrap();
         let metrics = Arc::new(Metrics::new(None));
         let dispatch = Dispatch::new(dispatch::Options {

@@ -9,8 +9,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::acts::{BODY_BYTES_MAX, bare, from_json, looks, with_json};
 use super::answer::{json as to_json, json_response};
-use super::body::{require_json, require_none};
 use super::plugins::entry;
 use super::problem::{Problem, code};
 use super::query::Params;
@@ -18,9 +18,6 @@ use super::{Api, Segment, act_problem};
 use crate::config::Scope;
 use crate::plugins::{Activation, Record, Review, Trial, parse_share, percent};
 use crate::registry::{Channel, Halt, State as ChannelState};
-
-/// An activation's body: settings of a channel are small.
-pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// A candidate's rate of faults may be twice the other's, and 20 attempts tell. (The defaults.)
 const RATIO: f64 = 2.0;
@@ -63,8 +60,7 @@ struct TestBody {
 }
 
 pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
+    looks(&api, &request)?;
     let setup = api.plugins.setup();
     let mut items = Vec::new();
     for (name, channel) in &setup.channels {
@@ -79,8 +75,7 @@ pub(super) async fn show(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
+    looks(&api, &request)?;
     shown(&api, &parse(&name)?, StatusCode::OK).await
 }
 
@@ -89,13 +84,8 @@ pub(super) async fn activate(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
+    let (who, wanted) = with_json::<ActivationBody>(&api, request).await?;
     let name = parse(&name)?;
-    require_json(&parts.headers)?;
-    let read = api.bodies.read(&parts.headers, body, BODY_BYTES_MAX).await?;
-    let wanted: ActivationBody = from_json(&read.bytes)?;
     let mut activation = api.plugins.activation(&wanted.plugin).await.map_err(act_problem)?;
     activation.canary = wanted.canary.as_ref().map(trial).transpose()?;
     activation.settings = wanted.settings;
@@ -120,8 +110,8 @@ pub(super) async fn rollback(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (name, who) = bare(&api, &name, request).await?;
-    api.plugins.rollback(&name, &who).await.map_err(act_problem)?;
+    let (who, name) = (bare(&api, request).await?, parse(&name)?);
+    api.plugins.rollback(&name, who.name()).await.map_err(act_problem)?;
     shown(&api, &name, StatusCode::OK).await
 }
 
@@ -130,8 +120,8 @@ pub(super) async fn pause(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (name, who) = bare(&api, &name, request).await?;
-    api.plugins.pause(&name, &who).await.map_err(act_problem)?;
+    let (who, name) = (bare(&api, request).await?, parse(&name)?);
+    api.plugins.pause(&name, who.name()).await.map_err(act_problem)?;
     shown(&api, &name, StatusCode::OK).await
 }
 
@@ -140,8 +130,8 @@ pub(super) async fn resume(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (name, who) = bare(&api, &name, request).await?;
-    api.plugins.resume(&name, &who).await.map_err(act_problem)?;
+    let (who, name) = (bare(&api, request).await?, parse(&name)?);
+    api.plugins.resume(&name, who.name()).await.map_err(act_problem)?;
     shown(&api, &name, StatusCode::OK).await
 }
 
@@ -163,32 +153,9 @@ pub(super) async fn test(
     Ok(json_response(StatusCode::OK, to_json(&view)))
 }
 
-/// Who asks for an act that takes no body.
-async fn bare(api: &Api, name: &str, request: Request) -> Result<(ChannelName, String), Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
-    require_none(&api.bodies, &parts.headers, body).await?;
-    Ok((parse(name)?, who.name().to_owned()))
-}
-
 fn parse(name: &str) -> Result<ChannelName, Problem> {
     name.parse()
         .map_err(|error: fanfare_model::name::BadName| Problem::new(code::CHANNEL_ABSENT, error.to_string()))
-}
-
-pub(super) fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        if inner.is_data() {
-            let pointer = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
-            Problem::new(code::INVALID_FIELD, inner.to_string()).at(pointer)
-        } else {
-            Problem::new(code::INVALID_JSON, inner.to_string())
-        }
-    })
 }
 
 fn trial(canary: &CanaryBody) -> Result<Trial, Problem> {

@@ -3,6 +3,7 @@
 //! Bounded by the connections, by the size and time of heads and bodies, and by the memory of all bodies together.
 //! It refuses with problem details under a stable code.
 
+mod acts;
 mod answer;
 mod batch;
 mod batch_items;

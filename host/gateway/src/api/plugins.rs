@@ -6,8 +6,8 @@ use fanfare_store::plugins::{AuditEntry, Component, Slot};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::acts::{bare, looks};
 use super::answer::{json as to_json, json_response};
-use super::body::require_none;
 use super::problem::{Problem, code};
 use super::query::Params;
 use super::{Api, Segment, act_problem};
@@ -34,8 +34,7 @@ pub(super) async fn install(State(api): State<Api>, request: Request) -> Result<
 }
 
 pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
+    looks(&api, &request)?;
     let users = users(&api).await?;
     let components = api.plugins.components().await.map_err(act_problem)?;
     let installed = components.iter().filter(|component| embedded::name_of(component.digest).is_none());
@@ -54,8 +53,7 @@ pub(super) async fn show(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
+    looks(&api, &request)?;
     let component = api.plugins.component(&name).await.map_err(act_problem)?;
     let mut view = view(&component, &users(&api).await?);
     if let Some(members) = view.as_object_mut() {
@@ -71,10 +69,7 @@ pub(super) async fn remove(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
-    require_none(&api.bodies, &parts.headers, body).await?;
+    let who = bare(&api, request).await?;
     let digest = api.plugins.remove(&name, who.name()).await.map_err(act_problem)?;
     Ok(json_response(StatusCode::OK, to_json(&json!({ "digest": digest.to_string(), "removed": true }))))
 }

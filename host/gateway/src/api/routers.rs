@@ -6,14 +6,12 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::acts::{bare, looks, with_json};
 use super::answer::{json as to_json, json_response};
-use super::body::{require_json, require_none};
-use super::channels::{BODY_BYTES_MAX, from_json, generation_view};
+use super::channels::generation_view;
 use super::plugins::entry;
 use super::problem::{Problem, code};
-use super::query::Params;
 use super::{Api, Segment, act_problem};
-use crate::config::Scope;
 use crate::plugins::Record;
 use crate::registry::Router;
 
@@ -26,8 +24,7 @@ struct ActivationBody {
 }
 
 pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
+    looks(&api, &request)?;
     let mut items = Vec::new();
     if let Some(router) = &api.plugins.setup().router {
         let record = api.plugins.router(&router.name).await.map_err(act_problem)?;
@@ -41,8 +38,7 @@ pub(super) async fn show(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
+    looks(&api, &request)?;
     shown(&api, &name).await
 }
 
@@ -51,12 +47,7 @@ pub(super) async fn activate(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
-    require_json(&parts.headers)?;
-    let read = api.bodies.read(&parts.headers, body, BODY_BYTES_MAX).await?;
-    let wanted: ActivationBody = from_json(&read.bytes)?;
+    let (who, wanted) = with_json::<ActivationBody>(&api, request).await?;
     let mut activation = api.plugins.activation(&wanted.plugin).await.map_err(act_problem)?;
     activation.settings = wanted.settings;
     api.plugins.activate_router(&name, activation, who.name()).await.map_err(act_problem)?;
@@ -68,10 +59,7 @@ pub(super) async fn rollback(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
-    require_none(&api.bodies, &parts.headers, body).await?;
+    let who = bare(&api, request).await?;
     api.plugins.rollback_router(&name, who.name()).await.map_err(act_problem)?;
     shown(&api, &name).await
 }

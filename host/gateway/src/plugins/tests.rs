@@ -9,12 +9,13 @@ use fanfare_model::fault::{Fault, code};
 use fanfare_model::id::{IdGenerator, Shard};
 use fanfare_model::outcome::Outcome;
 use fanfare_model::time::Timestamp;
-use fanfare_runtime::{CallEnd, Compiler, Concurrency, Limits, RuntimeOptions, Usage};
+use fanfare_runtime::{CallEnd, Usage};
 use fanfare_store::memory::MemoryEngine;
 use fanfare_test_components as components;
 
 use super::*;
 use crate::registry::{Halt, Lineup, State};
+use crate::testing::runtime;
 
 type Variables = BTreeMap<String, String>;
 
@@ -33,14 +34,8 @@ const HOOK: &str = "[channels.hook]\nplugin = \"webhook\"\nsettings = { url = \"
 fn house() -> House {
     let cache = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let runtime = Runtime::start(RuntimeOptions {
-        cache_dir: cache.path().to_owned(),
-        compiler: Compiler::InProcess,
-        concurrency: Concurrency { instances_max: 8, guest_threads: 2 },
-        ceilings: Limits::default(),
-        clock: Arc::clone(&clock),
-    });
-    House { engine: Arc::new(MemoryEngine::new()), runtime: runtime.unwrap(), clock, _cache: cache }
+    let runtime = runtime(cache.path(), &clock);
+    House { engine: Arc::new(MemoryEngine::new()), runtime, clock, _cache: cache }
 }
 
 fn config(text: &str, variables: &Variables) -> Config {
