@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use fanfare_model::digest::Digest;
+use fanfare_model::text::plain;
 use fanfare_runtime::egress::Grants;
 use fanfare_runtime::{
     COMPONENT_BYTES_MAX, Examination, Kind, Limits, Manifest, StageError, contract_served, examine, review,
@@ -88,9 +89,9 @@ fn about(manifest: &Manifest) -> String {
     let settings = if settings.is_empty() { "no settings".to_owned() } else { settings.join(", ") };
     format!(
         "{} {}: {} (settings: {settings})",
-        tell::clean(&manifest.name),
-        tell::clean(&manifest.version),
-        tell::clean(&manifest.description)
+        plain(&manifest.name),
+        plain(&manifest.version),
+        plain(&manifest.description)
     )
 }
 
@@ -154,7 +155,7 @@ fn permissions(looks: &mut Looks, rig: &Rig) {
         says.push("secrets in bodies".to_owned());
     }
     let says = if says.is_empty() { "it asks for nothing".to_owned() } else { says.join(", ") };
-    looks.add("permissions", Mark::Good, tell::clean(&says));
+    looks.add("permissions", Mark::Good, plain(&says));
 }
 
 async fn instantiate(looks: &mut Looks, rig: &Rig) {
@@ -163,12 +164,12 @@ async fn instantiate(looks: &mut Looks, rig: &Rig) {
             let with = if rig.guessed { "settings made up from its schema" } else { "the given settings" };
             return looks.add("check()", Mark::Good, format!("good with {with}"));
         }
-        Ok(Err(failure)) => return looks.add("check()", Mark::Bad, tell::clean(&failure.to_string())),
+        Ok(Err(failure)) => return looks.add("check()", Mark::Bad, plain(&failure.to_string())),
         Err(error) => error,
     };
     // What was made up may be refused with good reason; what traps is broken whatever it was given.
     let traps = matches!(&error, StageError::Check { fault, .. } if !fault.starts_with("channel."));
-    let says = tell::clean(&error.to_string());
+    let says = plain(&error.to_string());
     if rig.guessed && !traps {
         let says = format!("it refuses the made-up settings: {says}; give it others with --settings");
         return looks.add("check()", Mark::Odd, says);

@@ -158,25 +158,19 @@ impl Input {
         let event = from.r#type.as_deref().unwrap_or("rehearsal.event");
         let priority = from.priority.as_deref().map(str::parse).transpose();
         let created_at = from.created_at.as_deref().map(str::parse).transpose();
+        let event = event.parse().map_err(|error| wrong("notification.type", &error))?;
+        let created_at = match created_at.map_err(|error| wrong("notification.created_at", &error))? {
+            Some(at) => at,
+            None => self.now()?,
+        };
         Ok(Notification {
-            id,
-            event_type: event.parse().map_err(|error| wrong("notification.type", &error))?,
-            created_at: match created_at.map_err(|error| wrong("notification.created_at", &error))? {
-                Some(at) => at,
-                None => self.now()?,
-            },
-            to: Vec::new(),
             title: from.title.clone(),
             body: from.body.clone(),
             data: JsonObject::from(from.data.clone()),
             priority: priority.map_err(|error| wrong("notification.priority", &error))?.unwrap_or_default(),
-            send_at: None,
-            expires_at: None,
-            dedup: None,
             metadata: JsonObject::from(from.metadata.clone()),
             traceparent: self.traceparent.clone(),
-            submitted_by: None,
-            alert_about: None,
+            ..Notification::new(id, event, created_at)
         })
     }
 

@@ -1,6 +1,6 @@
 //! How a rehearsal is told, to people and to scripts.
 //!
-//! What came from a guest or a file is stripped of control characters for the terminal; JSON has the whole.
+//! What came from a guest or a file is made fit for a terminal; JSON has the whole.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fanfare_model::outcome::{Outcome, Receipt};
+use fanfare_model::text::plain;
 use fanfare_runtime::rehearsal::{SentMail, SentRequest};
 use fanfare_runtime::{AttemptReport, Cut, Level, Limits, LogLine, Plan, RouteReport, Usage};
 use serde_json::{Value, json};
@@ -17,11 +18,6 @@ use super::script::{Exchange, Reply, Seen};
 
 /// More of a body is for `--json`.
 const BODY_CHARS_MAX: usize = 2_000;
-
-/// Text without control characters; line breaks stay where `lines` are wanted.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
 
 pub(super) fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
@@ -44,18 +40,18 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
                 ("detail", detail.clone()),
             ] {
                 if let Some(value) = value {
-                    let _ = write!(line, ", {name} {}", clean(&value));
+                    let _ = write!(line, ", {name} {}", plain(&value));
                 }
             }
             line
         }
         Outcome::Transient { fault, retry_after: Some(delay) } => {
-            format!("retried after {delay:?} at the least: {} ({})", clean(&fault.message), fault.code)
+            format!("retried after {delay:?} at the least: {} ({})", plain(&fault.message), fault.code)
         }
         Outcome::Transient { fault, retry_after: None } => {
-            format!("retried by the channel's policy: {} ({})", clean(&fault.message), fault.code)
+            format!("retried by the channel's policy: {} ({})", plain(&fault.message), fault.code)
         }
-        Outcome::Permanent(fault) => format!("dead: {} ({})", clean(&fault.message), fault.code),
+        Outcome::Permanent(fault) => format!("dead: {} ({})", plain(&fault.message), fault.code),
     }
 }
 
@@ -124,7 +120,7 @@ pub(super) fn decision(rig: &Rig, report: &RouteReport) -> (Value, String) {
             json!({ "outcome": "plan", "plan": plan_json(plan) })
         }
         Err(fault) => {
-            let message = clean(&fault.message);
+            let message = plain(&fault.message);
             let _ = writeln!(text, "outcome      routed again later: {message} ({})", fault.code);
             json!({ "outcome": "fault", "fault": { "code": fault.code.as_str(), "message": fault.message } })
         }
@@ -139,7 +135,7 @@ pub(super) fn decision(rig: &Rig, report: &RouteReport) -> (Value, String) {
 
 fn head(rig: &Rig) -> String {
     let manifest = rig.manifest();
-    let (name, version) = (clean(&manifest.name), clean(&manifest.version));
+    let (name, version) = (plain(&manifest.name), plain(&manifest.version));
     let mut text = format!("plugin       {name} {version}, a {}\n", manifest.kind.as_str());
     if rig.guessed && !rig.settings.is_empty() {
         let settings = Value::Object(rig.settings.clone());
@@ -208,7 +204,7 @@ fn level(level: Level) -> &'static str {
 fn said(log: &[LogLine], dropped: u32) -> String {
     let mut text = format!("log          {} lines\n", u64::from(dropped) + log.len() as u64);
     for line in log {
-        let _ = writeln!(text, "  {:<5} {}", level(line.level), clean(&line.message));
+        let _ = writeln!(text, "  {:<5} {}", level(line.level), plain(&line.message));
     }
     text
 }
@@ -230,9 +226,9 @@ fn truncated(cuts: &[Cut], dropped: u32) -> String {
 
 fn request(exchange: &Exchange<SentRequest>) -> String {
     let SentRequest { method, url, headers, body } = &exchange.sent;
-    let mut text = format!("  {method} {}\n", clean(url));
+    let mut text = format!("  {method} {}\n", plain(url));
     for (name, value) in headers {
-        let _ = writeln!(text, "    {name}: {}", clean(&String::from_utf8_lossy(value)));
+        let _ = writeln!(text, "    {name}: {}", plain(&String::from_utf8_lossy(value)));
     }
     text.push_str(&body_text(body));
     text + &reply(&exchange.reply)
@@ -240,10 +236,10 @@ fn request(exchange: &Exchange<SentRequest>) -> String {
 
 fn mail(exchange: &Exchange<SentMail>) -> String {
     let SentMail { server, to, message } = &exchange.sent;
-    let to: Vec<String> = to.iter().map(|to| clean(to)).collect();
+    let to: Vec<String> = to.iter().map(|to| plain(to)).collect();
     format!(
         "  through {} to {}\n{}{}",
-        clean(server),
+        plain(server),
         to.join(", "),
         body_text(message),
         reply(&exchange.reply)
@@ -254,7 +250,7 @@ fn body_text(body: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(body) else { return format!("    {} bytes, no text\n", body.len()) };
     let mut shown = String::new();
     for line in text.chars().take(BODY_CHARS_MAX).collect::<String>().lines() {
-        let _ = writeln!(shown, "    {}", clean(line));
+        let _ = writeln!(shown, "    {}", plain(line));
     }
     if text.chars().nth(BODY_CHARS_MAX).is_some() {
         let _ = writeln!(shown, "    ... of {} bytes; --json has the whole", body.len());
@@ -268,7 +264,7 @@ fn reply(reply: &Reply) -> String {
         Reply::Answer { status, headers, body } => {
             let mut text = format!("    <- {status}");
             for (name, value) in headers {
-                let _ = write!(text, ", {}: {}", clean(name), clean(value));
+                let _ = write!(text, ", {}: {}", plain(name), plain(value));
             }
             text + &format!(", {} bytes\n", body.len())
         }
@@ -313,10 +309,10 @@ fn mail_json(exchange: &Exchange<SentMail>) -> Value {
 fn plan_text(plan: &Plan) -> String {
     let mut text = String::new();
     for target in &plan.targets {
-        let _ = write!(text, "  {}", clean(&target.channel));
+        let _ = write!(text, "  {}", plain(&target.channel));
         for (word, value) in [("for", &target.user), ("at", &target.address)] {
             if let Some(value) = value {
-                let _ = write!(text, " {word} {}", clean(value));
+                let _ = write!(text, " {word} {}", plain(value));
             }
         }
         if !target.delay.is_zero() {
@@ -325,10 +321,10 @@ fn plan_text(plan: &Plan) -> String {
         if target.fallback_order > 0 {
             let _ = write!(text, " as fallback {}", target.fallback_order);
         }
-        let _ = writeln!(text, ": {}", clean(&target.reason));
+        let _ = writeln!(text, ": {}", plain(&target.reason));
     }
     for note in &plan.notes {
-        let _ = writeln!(text, "  note: {}", clean(note));
+        let _ = writeln!(text, "  note: {}", plain(note));
     }
     text
 }

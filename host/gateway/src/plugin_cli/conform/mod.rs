@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fanfare_model::fault::Fault;
+use fanfare_model::text::plain;
 use fanfare_runtime::{Cut, Limits};
 use serde_json::{Value, json};
 
@@ -139,7 +140,7 @@ pub(super) async fn put_through(given: &Given, only: &str, detail: Detail) -> Re
     }
     let manifest = rig.manifest();
     let passed = verdicts.all.len() - failed;
-    let (name, version) = (tell::clean(&manifest.name), tell::clean(&manifest.version));
+    let (name, version) = (plain(&manifest.name), plain(&manifest.version));
     let _ = writeln!(text, "{name} {version}: {passed} cases passed, {failed} failed");
     let cases: Vec<Value> = verdicts
         .all
@@ -164,7 +165,7 @@ fn cut(cuts: &[Cut]) -> Option<String> {
 /// For people: an answer may quote a megabyte.
 fn short(text: &str) -> String {
     const CHARS_MAX: usize = 300;
-    let mut short: String = tell::clean(text).chars().take(CHARS_MAX).collect();
+    let mut short: String = plain(text).chars().take(CHARS_MAX).collect();
     if text.chars().nth(CHARS_MAX).is_some() {
         short.push_str("...");
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fanfare_model::name::ChannelName;
 use fanfare_model::notification::Notification;
+use fanfare_model::text::plain;
 use fanfare_model::time::Timestamp;
 use fanfare_runtime::{Contact, Person, Plan, RouteReport, RouterGeneration};
 
@@ -11,7 +12,6 @@ use super::super::failure::Failure;
 use super::super::input::NOW_MS;
 use super::super::rig::Rig;
 use super::super::run::is_of_host;
-use super::super::tell;
 use super::{Verdict, Verdicts, cut, texts};
 
 /// As many as a notification may name.
@@ -79,7 +79,7 @@ fn told(report: &RouteReport) -> String {
                 plan.targets.iter().take(8).map(|target| target.channel.as_str()).collect();
             format!("{} targets: {}", plan.targets.len(), channels.join(", "))
         }
-        Err(fault) => format!("{} ({})", tell::clean(&fault.message), fault.code),
+        Err(fault) => format!("{} ({})", plain(&fault.message), fault.code),
     }
 }
 
