@@ -1,7 +1,7 @@
 //! The log: structured lines on standard error, as text or JSON.
 //!
 //! Lines are written by a thread of their own, many in one write while many come; none is left out. Who writes faster than
-//! standard error takes waits at [`LINES_WAITING_MAX`].
+//! standard error takes waits at `LINES_WAITING_MAX`.
 
 use std::io::{BufWriter, IsTerminal as _};
 
