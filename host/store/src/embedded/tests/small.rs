@@ -111,7 +111,10 @@ async fn a_small_disk_is_filled_and_freed_again_and_again_without_a_restart() {
             insist(&engine, Class::Settle, change(vec![settled])).await;
         }
         insist(&engine, Class::Intake, change(vec![put("again", &round.to_string())])).await;
-        assert!(disk.free() > 0);
+        // The room comes back by itself; how soon is the machine's affair.
+        while disk.free() < disk.total / 2 {
+            tokio::task::yield_now().await;
+        }
     }
     for (name, value) in &kept {
         assert_eq!(text(&engine, name).await.as_ref(), Some(value));
