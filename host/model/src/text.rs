@@ -3,11 +3,20 @@
 //! It stands in answers, logs and terminals beside the gateway's own words, so it must not be able to move the cursor, to begin
 //! a line, or to show itself in another order than it is read.
 
+use std::any::Any;
+
 /// The text with a space in the place of each control character, line or paragraph separator, and mark that turns the direction
 /// of what follows. What joins the parts of a letter or an emoji stays.
 #[must_use]
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if is_plain(c) { c } else { ' ' }).collect()
+}
+
+/// What a panic said, as far as it said it in words.
+#[must_use]
+pub fn of_panic(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it did not say why")
 }
 
 fn is_plain(c: char) -> bool {

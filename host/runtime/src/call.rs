@@ -93,9 +93,9 @@ impl Executor {
         of.lasts.store(meter.lasts(), Ordering::Relaxed);
         ended.unwrap_or_else(|lost| match lost {
             Lost::Stopping => Ended::stopping(),
-            Lost::Failed(error) => Ended::given_up(Fault::new(
+            Lost::Failed(why) => Ended::given_up(Fault::new(
                 code::HOST_INTERNAL,
-                format!("the host failed around the call: {error}"),
+                format!("the host panicked around the call: {why}"),
             )),
         })
     }

@@ -7,13 +7,16 @@
 //! The threads live as long as anything can still call: the runtime and each generation hold them. They end at once only
 //! when that is asked for ([`Guests::stop`]), never because a handle happened to be dropped first.
 
+use std::any::Any;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use fanfare_model::text::of_panic;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
@@ -38,13 +41,19 @@ pub(crate) struct Guests {
 pub(crate) enum Lost {
     /// The guests end, and took it back.
     Stopping,
-    /// The host panicked around it.
-    Failed(JoinError),
+    /// The host panicked around it, and said this.
+    Failed(String),
+}
+
+impl Lost {
+    fn by(panic: &(dyn Any + Send)) -> Self {
+        Self::Failed(of_panic(panic).to_owned())
+    }
 }
 
 impl From<JoinError> for Lost {
     fn from(error: JoinError) -> Self {
-        if error.is_cancelled() { Self::Stopping } else { Self::Failed(error) }
+        error.try_into_panic().map_or(Self::Stopping, |panic| Self::by(&*panic))
     }
 }
 
@@ -88,13 +97,16 @@ impl Guests {
         known_to_last: bool,
     ) -> Result<T, Lost> {
         if !known_to_last {
-            let until_it_lasts = poll_fn(|context| match call.as_mut().poll(context) {
-                Poll::Ready(value) => Poll::Ready(Some(value)),
-                Poll::Pending if meter.lasts() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            });
+            // A panic ends this call, as it does on the guests' threads, and not the task of whoever asked for it.
+            let until_it_lasts =
+                poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))) {
+                    Ok(Poll::Ready(value)) => Poll::Ready(Ok(Some(value))),
+                    Ok(Poll::Pending) if meter.lasts() => Poll::Ready(Ok(None)),
+                    Ok(Poll::Pending) => Poll::Pending,
+                    Err(panic) => Poll::Ready(Err(Lost::by(&*panic))),
+                });
             let ended = self.ended.run_until_cancelled(until_it_lasts).await;
-            if let Some(value) = ended.ok_or(Lost::Stopping)? {
+            if let Some(value) = ended.ok_or(Lost::Stopping)?? {
                 return Ok(value);
             }
         }
@@ -136,5 +148,25 @@ impl Guests {
 impl Drop for Guests {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fails() -> u32 {
+        panic!("the host is wrong")
+    }
+
+    #[tokio::test]
+    async fn a_panic_around_a_call_ends_that_call_alone_on_whichever_thread() {
+        let guests = Guests::start(Concurrency::default()).unwrap();
+        for known_to_last in [false, true] {
+            let ended = guests.run(Box::pin(fails()), &Meter::new(), known_to_last).await;
+            assert!(matches!(ended, Err(Lost::Failed(why)) if why == "the host is wrong"));
+            let call = Box::pin(async { 1 });
+            assert!(matches!(guests.run(call, &Meter::new(), known_to_last).await, Ok(1)));
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use fanfare_model::text::of_panic;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, header};
 use tokio::sync::SemaphorePermit;
@@ -63,9 +64,7 @@ impl Surface {
 /// A handler's panic becomes a count, a log line and a 500.
 fn failed(metrics: &Metrics, panic: &(dyn Any + Send)) -> Response {
     metrics.panicked();
-    let what = panic.downcast_ref::<&str>().copied();
-    let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
-    tracing::error!(panic = what, "a request made the gateway panic");
+    tracing::error!(panic = of_panic(panic), "a request made the gateway panic");
     Problem::new(code::PANIC, "the request met a bug of the gateway").into_response()
 }
 

@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use fanfare_model::text::of_panic;
+
 use super::overlay::{Entry, before};
 use super::shared::Shared;
-use super::threads::said;
 use crate::engine::{Direction, Key, Page, ReadError, Record};
 
 /// Overlay entries looked at beyond what a scan still needs, for the tombstones among them.
@@ -60,7 +61,7 @@ impl Readers {
     pub(crate) fn run(&self, shared: &Shared) {
         while let Some(job) = self.next() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(shared))) {
-                tracing::error!(error = said(&*panic), "a read panicked");
+                tracing::error!(error = of_panic(&*panic), "a read panicked");
             }
         }
     }

@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use fanfare_model::text::of_panic;
+
 use super::indexer::Indexer;
 use super::queue::Queue;
 use super::shared::Shared;
@@ -39,15 +41,9 @@ impl Watch {
 
     /// Nothing is written any more; commits that wait get their answer, and those that come find none who takes them.
     fn fell(&self, name: &str, panic: &(dyn Any + Send)) {
-        let why = format!("its thread {name} panicked ({}); start it again", said(panic));
+        let why = format!("its thread {name} panicked ({}); start it again", of_panic(panic));
         self.shared.health.fail(why);
         self.indexer.end();
         self.queue.abandon();
     }
-}
-
-/// What a panic said.
-pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it did not say why")
 }
