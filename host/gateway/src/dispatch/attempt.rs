@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::hall::Picked;
 use super::job::Hot;
 use super::lane::Health;
-use super::{Dispatch, alert, is_current, routed};
+use super::{Dispatch, LOOK_EVERY, alert, is_current, routed};
 use crate::registry::{Channel, Lineup, Made, Setup, State};
 use crate::telemetry::AttemptFacts;
 
@@ -27,25 +27,22 @@ pub(super) struct Ready {
 }
 
 /// Why no attempt is made.
-struct NothingToDo {
-    /// The settle that says so, if there is one.
-    ended: Option<(Hot, Ticket<()>)>,
+enum NothingToDo {
+    /// It can't be read now.
+    Unread,
+    /// The store does not have it, or takes no end of it.
+    Lost,
+    /// It ended, or waits for another time than the job was made for.
+    Moved(Hot),
+    /// Its time is over; the settle says so.
+    Ended(Hot, Ticket<()>),
 }
 
 /// Runs one job. The permit counts its settle, and is given back once that is durable.
 pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaphorePermit) {
     let ready = match look(dispatch, &picked).await {
         Ok(ready) => ready,
-        Err(NothingToDo { ended }) => {
-            dispatch.shared.give_back(&picked, Health::Unknown);
-            if let Some((hot, ticket)) = ended
-                && end(dispatch, &picked, ticket).await
-            {
-                begin_fallbacks(dispatch, &picked, &hot);
-            }
-            dispatch.shared.forget(&picked.lane, picked.job.entry.delivery);
-            return;
-        }
+        Err(why) => return pass(dispatch, &picked, why).await,
     };
     let setup = dispatch.shared.options.setup.borrow().clone();
     if picked.lane.is_router() {
@@ -54,56 +51,72 @@ pub(super) async fn run(dispatch: &Dispatch, picked: Picked, permit: OwnedSemaph
         send(dispatch, channel, lineup, &picked, ready).await;
     } else {
         // The channel stopped or went away after the job was picked.
-        dispatch.shared.leave(&picked);
-        if !Arc::ptr_eq(&setup, &*dispatch.shared.options.setup.borrow()) {
-            // And may be back already: then its lane goes on.
-            dispatch.serve_setup();
-        }
-        dispatch.shared.stirred.notify_one();
+        dispatch.leave(&picked, &setup);
     }
     drop(permit);
 }
 
+/// Ends a job without an attempt.
+async fn pass(dispatch: &Dispatch, picked: &Picked, why: NothingToDo) {
+    let (shared, delivery) = (&dispatch.shared, picked.job.entry.delivery);
+    shared.give_back(picked, Health::Unknown);
+    match why {
+        NothingToDo::Unread => shared.hall().put_off(picked, LOOK_EVERY, shared.now()),
+        NothingToDo::Lost => shared.forget(&picked.lane, delivery),
+        NothingToDo::Moved(hot) => {
+            shared.forget(&picked.lane, delivery);
+            // While the job was in memory, the place where it waits now was passed by.
+            dispatch.offer(&hot.cell, Some(&hot.notification));
+        }
+        NothingToDo::Ended(hot, ticket) => {
+            if end(dispatch, picked, ticket).await {
+                begin_fallbacks(dispatch, picked, &hot);
+            }
+        }
+    }
+}
+
 /// Reads what is needed and makes sure that the delivery is still to be sent.
 async fn look(dispatch: &Dispatch, picked: &Picked) -> Result<Ready, NothingToDo> {
-    const AS_IT_IS: NothingToDo = NothingToDo { ended: None };
     let id = picked.job.entry.delivery;
     let store = &dispatch.shared.options.store;
     let hot = match &picked.job.hot {
         Some(hot) => hot.clone(),
-        None => load(dispatch, picked).await.ok_or(AS_IT_IS)?,
+        None => load(dispatch, picked).await?,
     };
     let now = store.clock().now();
     let delivery = hot.cell.read(|state| state.delivery(id.index).cloned());
-    let delivery = delivery.filter(|delivery| is_current(delivery, &picked.job)).ok_or(AS_IT_IS)?;
+    let Some(delivery) = delivery.filter(|delivery| is_current(delivery, &picked.job)) else {
+        return Err(NothingToDo::Moved(hot));
+    };
     let (expired, cancelled) =
         hot.cell.read(|state| (state.expires_at.is_some_and(|at| at <= now), state.cancelled_at.is_some()));
     if expired {
         let expire = hot.cell.change(|state| state.expire(id.index, now).map(Changed::only));
-        return Err(NothingToDo { ended: expire.ok().map(|ticket| (hot, ticket)) });
+        return Err(expire.map_or(NothingToDo::Lost, |ticket| NothingToDo::Ended(hot, ticket)));
     }
     if cancelled {
         let cancel = hot.cell.change(|state| {
             state.cancel(now, |index| index != id.index);
             Ok::<_, Misfit>(Changed::only(()))
         });
-        return Err(NothingToDo { ended: cancel.ok().map(|ticket| (hot, ticket)) });
+        return Err(cancel.map_or(NothingToDo::Lost, |ticket| NothingToDo::Ended(hot, ticket)));
     }
     Ok(Ready { hot, delivery })
 }
 
-async fn load(dispatch: &Dispatch, picked: &Picked) -> Option<Hot> {
+async fn load(dispatch: &Dispatch, picked: &Picked) -> Result<Hot, NothingToDo> {
     let id = picked.job.entry.delivery.notification;
     let store = &dispatch.shared.options.store;
     match (store.cell(id).await, store.notification(id).await) {
-        (Ok(Some(cell)), Ok(Some(notification))) => Some(Hot { cell, notification }),
+        (Ok(Some(cell)), Ok(Some(notification))) => Ok(Hot { cell, notification }),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(notification = %id, error = %error, "a due delivery could not be read");
-            None
+            Err(NothingToDo::Unread)
         }
         _ => {
             tracing::error!(notification = %id, "a due entry has no notification");
-            None
+            Err(NothingToDo::Lost)
         }
     }
 }

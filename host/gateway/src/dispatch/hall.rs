@@ -156,6 +156,11 @@ impl Hall {
         self.running.contains(&delivery)
     }
 
+    /// Leaves a job on disk, and looks for it again after `pause`.
+    pub(super) fn put_off(&mut self, picked: &Picked, pause: Duration, now: Now) {
+        self.lane(&picked.lane).put_off(&picked.job.entry, now.wall.plus(pause));
+    }
+
     /// A retry whose settle is durable.
     pub(super) fn rest(&mut self, lane: &ChannelName, job: Job, delay: Duration, now: Now) {
         self.lane(lane).rest(job, delay, now);

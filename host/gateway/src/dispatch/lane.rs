@@ -18,6 +18,7 @@ use std::time::Duration;
 use fanfare_model::id::DeliveryId;
 use fanfare_model::priority::Priority;
 use fanfare_model::time::Timestamp;
+use fanfare_store::DueEntry;
 
 pub(super) use self::destination::Health;
 use self::destination::{DestinationState, others_wait};
@@ -75,7 +76,7 @@ impl Lane {
         // Nothing jumps the queue of older work that is still on disk.
         let backlog = self.shelves.get(rank(job.entry.priority)).is_some_and(|s| s.unread || s.reading);
         if job.entry.due_at > now.wall {
-            self.leave_for_later(&job.entry);
+            self.leave_for_later(&job.entry, job.entry.due_at);
         } else if !backlog && self.has_room(job.destination, now) {
             self.admit(job);
         } else {
@@ -103,9 +104,14 @@ impl Lane {
         if self.resting.len() < WINDOW {
             self.resting.push(Reverse(Resting { until: now.elapsed + delay, job: job.cold() }));
         } else {
-            self.known.remove(&job.entry.delivery);
-            self.leave_for_later(&job.entry);
+            self.put_off(&job.entry, job.entry.due_at);
         }
+    }
+
+    /// Leaves a delivery on disk, and looks for it there from `until` on.
+    pub(super) fn put_off(&mut self, entry: &DueEntry, until: Timestamp) {
+        self.known.remove(&entry.delivery);
+        self.leave_for_later(entry, until);
     }
 
     /// Forgets a delivery that ended, once that is durable.
@@ -135,9 +141,7 @@ impl Lane {
     /// The wall clock jumped, or the lane's channel came back: look at everything on disk again.
     pub(super) fn reread(&mut self) {
         for shelf in &mut self.shelves {
-            shelf.unread = true;
-            shelf.read_to = None;
-            shelf.wake_at = None;
+            shelf.reread();
         }
     }
 

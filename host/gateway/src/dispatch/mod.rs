@@ -195,12 +195,26 @@ impl Dispatch {
     }
 
     fn serve_setup(&self) {
-        let setup = self.shared.options.setup.borrow().clone();
-        let channels =
-            setup.channels.iter().filter_map(|(name, channel)| Some((name.clone(), channel.open_slots()?)));
-        let mut slots: HashMap<ChannelName, usize> = channels.collect();
-        slots.insert(ChannelName::router(), ROUTER_SLOTS);
-        self.shared.hall().serve(slots);
+        // Read with the hall locked: of two who serve at once, the later one never serves what is older.
+        let mut hall = self.shared.hall();
+        hall.serve(slots(&self.shared.options.setup.borrow()));
+    }
+
+    /// Leaves a job that was picked on disk: as far as `seen` says, its channel makes no attempt now. The lane is parked, and
+    /// reads everything again when its channel is served anew.
+    fn leave(&self, picked: &Picked, seen: &Arc<Setup>) {
+        let now = self.shared.now();
+        let mut hall = self.shared.hall();
+        hall.finish(picked, lane::Health::Unknown, now);
+        hall.forget(&picked.lane, picked.job.entry.delivery);
+        hall.hold(&picked.lane);
+        let setup = self.shared.options.setup.borrow();
+        if !Arc::ptr_eq(seen, &setup) {
+            // It may be back already, and nobody would say so again.
+            hall.serve(slots(&setup));
+        }
+        drop((hall, setup));
+        self.shared.stirred.notify_one();
     }
 
     /// Begins what can begin, reads what is wanted, and says how long nothing will happen by itself.
@@ -274,16 +288,13 @@ impl Shared {
     fn forget(&self, lane: &ChannelName, delivery: DeliveryId) {
         self.hall().forget(lane, delivery);
     }
+}
 
-    /// Leaves a job that was picked on disk: its channel stopped meanwhile. The lane is parked, so that it reads
-    /// everything again when it goes on.
-    fn leave(&self, picked: &Picked) {
-        let now = self.now();
-        let mut hall = self.hall();
-        hall.finish(picked, lane::Health::Unknown, now);
-        hall.forget(&picked.lane, picked.job.entry.delivery);
-        hall.hold(&picked.lane);
-    }
+/// The attempts that each lane may make at once; none of a lane that is not named.
+fn slots(setup: &Setup) -> HashMap<ChannelName, usize> {
+    let channels =
+        setup.channels.iter().filter_map(|(name, channel)| Some((name.clone(), channel.open_slots()?)));
+    channels.chain([(ChannelName::router(), ROUTER_SLOTS)]).collect()
 }
 
 /// Both clocks as they were when they were last compared.

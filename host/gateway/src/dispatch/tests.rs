@@ -111,3 +111,40 @@ async fn what_is_under_way_when_the_disk_fills_settles_once_there_is_room_and_no
     assert_eq!(store.refusal(), None);
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_lane_that_left_a_job_goes_on_once_a_newer_setup_serves_it() {
+    let bench = Bench::start("[channels.log]\nplugin = \"console\"\n").await;
+    let serving = bench.surface().plugins.setup();
+    let (setup, watched) = watch::channel(Arc::clone(&serving));
+    let dispatch = Dispatch::new(Options {
+        store: bench.store.clone(),
+        setup: watched,
+        metrics: Arc::new(Metrics::new(None)),
+        slots_total: 8,
+    });
+    dispatch.serve_setup();
+    let item = accept(&bench.store).await;
+    let log: ChannelName = "log".parse().unwrap();
+    let pick = async || loop {
+        let picked = dispatch.shared.hall().pick(dispatch.shared.now());
+        if let Some(picked) = picked {
+            return picked;
+        }
+        let wanted = dispatch.shared.hall().pages_wanted(dispatch.shared.now());
+        for (lane, page) in wanted {
+            dispatch.read_page(lane, page).await;
+        }
+    };
+    dispatch.offer(&item.cell, Some(&item.notification));
+    // A setup without the channel was seen, and a newer one that has it was served already: nobody will say so again.
+    dispatch.leave(&pick().await, &Arc::default());
+    assert!(!dispatch.is_parked(&log));
+    // What serves was seen, and makes no attempt: the lane waits for the next one.
+    dispatch.leave(&pick().await, &serving);
+    assert!(dispatch.is_parked(&log));
+    setup.send_replace(Arc::new(Setup { channels: serving.channels.clone(), ..Setup::default() }));
+    dispatch.serve_setup();
+    assert_eq!(pick().await.job.entry.delivery.notification, item.cell.id());
+    bench.stop().await;
+}

@@ -114,7 +114,11 @@ impl Keeper {
     }
 
     async fn end_of_probe(&mut self, name: &ChannelName, section: &ChannelConfig, seen: Seen) {
-        let Some(probed) = seen.probed else { return };
+        let Some(probed) = seen.probed else {
+            // What came while the probe was under way was left on disk; published again, the lane reads it.
+            self.publish();
+            return;
+        };
         let (now, signals) = (self.now(), Arc::clone(&self.signals));
         let Some(kept) = self.channels.get_mut(name) else { return };
         match probed {

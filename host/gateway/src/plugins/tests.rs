@@ -300,6 +300,23 @@ async fn traps_in_a_row_suspend_a_channel_and_a_probe_that_ends_by_itself_reopen
 }
 
 #[tokio::test]
+async fn a_probe_that_ran_out_of_time_gives_its_place_back_and_what_was_left_meanwhile_is_called() {
+    let house = house();
+    let plugins = house.start(&format!("{LOG}suspend_after = 1\nprobe_after = \"10ms\"\n")).await;
+    plugins.setup().channels["log"].vigil.serving_ended(&trap());
+    until(&plugins, "log", "probing").await;
+    let mut setup = plugins.subscribe();
+    let vigil = Arc::clone(&setup.borrow_and_update().channels["log"].vigil);
+    assert!(vigil.admits());
+    vigil.serving_ended(&report(trap().outcome, CallEnd::TimedOut));
+    // Whoever was not admitted meanwhile waits for a new setup.
+    setup.changed().await.unwrap();
+    assert_eq!(serves(&plugins, "log").2, "probing");
+    assert!(plugins.setup().channels["log"].vigil.admits(), "another attempt has to show it");
+    plugins.stop().await;
+}
+
+#[tokio::test]
 async fn a_suspended_channel_is_reopened_at_once_by_a_person_or_another_generation() {
     let house = house();
     let plugins = house.start(&format!("{LOG}suspend_after = 1\n")).await;

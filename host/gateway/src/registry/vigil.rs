@@ -126,7 +126,10 @@ impl Vigil {
                 }
             }
             // Time that ran out, or a host that stops, says nothing of the guest: another attempt has to show it.
-            (CallEnd::TimedOut | CallEnd::GivenUp, _) => seen.probe_taken = false,
+            (CallEnd::TimedOut | CallEnd::GivenUp, _) => {
+                seen.probe_taken = false;
+                ring = self.probe;
+            }
         }
         drop(seen);
         if ring {

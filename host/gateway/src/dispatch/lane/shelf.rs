@@ -15,12 +15,14 @@ pub(in super::super) const PAGE: usize = WINDOW;
 /// What of one priority is still on disk.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    /// There may be entries that are due and not in memory.
+    /// There may be entries that are due, not in memory, and not in the page that is being read.
     pub(super) unread: bool,
     /// A page is being read.
     pub(super) reading: bool,
-    /// Something was left on the shelf while a page was read.
-    pub(super) dirty: bool,
+    /// The first of what was left on the shelf while a page was read: it may not be in that page, and may stand before its end.
+    pub(super) left: Option<DueEntry>,
+    /// Everything is to be looked at again, also what the page that is being read holds.
+    pub(super) stale: bool,
     /// Everything up to this entry was taken into memory; none means: read from the start.
     pub(super) read_to: Option<DueEntry>,
     /// Nothing unread is due before this instant.
@@ -30,12 +32,34 @@ pub(super) struct Shelf {
 impl Default for Shelf {
     /// Whatever the store holds is unread at first.
     fn default() -> Self {
-        Self { unread: true, reading: false, dirty: false, read_to: None, wake_at: None }
+        Self { unread: true, reading: false, left: None, stale: false, read_to: None, wake_at: None }
     }
 }
 
 impl Shelf {
-    pub(super) fn rewind_before(&mut self, entry: &DueEntry) {
+    /// Looks at everything again.
+    pub(super) fn reread(&mut self) {
+        self.unread = true;
+        self.stale = self.reading;
+        self.read_to = None;
+        self.wake_at = None;
+    }
+
+    /// Makes sure that an entry which stays on disk is not passed by.
+    fn leave(&mut self, entry: &DueEntry) {
+        if self.reading && self.left.as_ref().is_none_or(|left| entry.order() < left.order()) {
+            self.left = Some(entry.clone());
+        }
+        self.rewind_before(entry);
+    }
+
+    /// Answers what was left meanwhile, and whether everything is to be looked at again.
+    fn end_page(&mut self) -> (Option<DueEntry>, bool) {
+        self.reading = false;
+        (self.left.take(), std::mem::take(&mut self.stale))
+    }
+
+    fn rewind_before(&mut self, entry: &DueEntry) {
         if self.read_to.as_ref().is_some_and(|read_to| entry.order() <= read_to.order()) {
             self.read_to = None;
         }
@@ -55,15 +79,14 @@ impl Lane {
     pub(super) fn leave_on_shelf(&mut self, entry: &DueEntry) {
         if let Some(shelf) = self.shelves.get_mut(rank(entry.priority)) {
             shelf.unread = true;
-            shelf.dirty = true;
-            shelf.rewind_before(entry);
+            shelf.leave(entry);
         }
     }
 
-    pub(super) fn leave_for_later(&mut self, entry: &DueEntry) {
+    pub(super) fn leave_for_later(&mut self, entry: &DueEntry, until: Timestamp) {
         if let Some(shelf) = self.shelves.get_mut(rank(entry.priority)) {
-            shelf.wake_at = Some(shelf.wake_at.map_or(entry.due_at, |at| at.min(entry.due_at)));
-            shelf.rewind_before(entry);
+            shelf.wake_at = Some(shelf.wake_at.map_or(until, |at| at.min(until)));
+            shelf.leave(entry);
         }
     }
 
@@ -74,7 +97,7 @@ impl Lane {
                 let shelf = self.shelves.get_mut(rank(priority))?;
                 if shelf.unread && !shelf.reading {
                     shelf.reading = true;
-                    shelf.dirty = false;
+                    shelf.unread = false;
                     return Some(PageWanted { priority, after: shelf.read_to.clone(), only: None });
                 }
             }
@@ -111,7 +134,7 @@ impl Lane {
         for entry in page {
             let rests_at_most = entry.delay.is_some_and(|delay| now.wall.plus(delay) < entry.due_at);
             if entry.due_at > now.wall && !rests_at_most {
-                self.leave_for_later(&entry);
+                self.leave_for_later(&entry, entry.due_at);
                 stopped = true;
                 break;
             }
@@ -162,12 +185,15 @@ impl Lane {
         complete: bool,
     ) {
         let Some(shelf) = self.shelves.get_mut(place) else { return };
-        shelf.reading = false;
+        let (left, stale) = shelf.end_page();
         match wanted.only {
             // A rewind while the page was read wins over the page's end.
-            None if shelf.read_to == wanted.after => {
+            None if !stale && shelf.read_to == wanted.after => {
                 shelf.read_to = read_to.or_else(|| wanted.after.clone());
-                shelf.unread = shelf.dirty || self.waiting >= WINDOW || (!stopped && !complete);
+                shelf.unread |= self.waiting >= WINDOW || (!stopped && !complete);
+                if let Some(left) = left {
+                    shelf.rewind_before(&left);
+                }
             }
             None => shelf.unread = true,
             Some(destination) => {
@@ -184,7 +210,7 @@ impl Lane {
     /// The page could not be read; it is wanted again.
     pub(in super::super) fn page_failed(&mut self, wanted: &PageWanted) {
         if let Some(shelf) = self.shelves.get_mut(rank(wanted.priority)) {
-            shelf.reading = false;
+            shelf.end_page();
             shelf.unread = true;
             if wanted.only.is_some() {
                 shelf.read_to = None;

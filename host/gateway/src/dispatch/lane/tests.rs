@@ -213,13 +213,60 @@ fn a_dead_destinations_backlog_does_not_hide_its_neighbours() {
 #[test]
 fn what_is_offered_while_a_page_is_read_is_not_lost() {
     let mut lane = Lane::default();
-    let wanted = std::iter::from_fn(|| lane.wants_page(now(10)))
-        .find(|page| page.priority == Priority::Normal)
-        .unwrap();
+    let wanted = first_page(&mut lane);
     let late = normal(3, 0);
     offer(&mut lane, &late, now(10));
     lane.stock(&wanted, Vec::new(), now(10));
     let again = lane.wants_page(now(10)).unwrap();
     lane.stock(&again, vec![late], now(10));
     assert!(lane.pick(SLOTS, now(10)).is_some());
+}
+
+/// The page of normal priority that a new lane reads first.
+fn first_page(lane: &mut Lane) -> PageWanted {
+    std::iter::from_fn(|| lane.wants_page(now(10))).find(|page| page.priority == Priority::Normal).unwrap()
+}
+
+#[test]
+fn what_belongs_before_the_end_of_a_page_that_does_not_hold_it_is_read() {
+    for due_ms in [3, 12] {
+        let mut lane = Lane::default();
+        let wanted = first_page(&mut lane);
+        // Accepted before the other one, or due before it, and on disk only after the page was read.
+        let late = entry(0, Priority::Normal, due_ms, 0);
+        offer(&mut lane, &late, now(10));
+        let other = entry(1, Priority::Normal, due_ms + 2, 0);
+        lane.stock(&wanted, vec![other.clone()], now(20));
+        lane.advance(now(20));
+        read_all(&mut lane, &Disk(vec![late.clone(), other]), now(20));
+        let picked = pick_all(&mut lane, now(20));
+        assert!(picked.iter().any(|job| job.entry.delivery == late.delivery), "due at {due_ms}");
+        assert_eq!(picked.len(), 2);
+    }
+}
+
+#[test]
+fn a_page_that_is_older_than_a_new_look_at_everything_does_not_stand_for_it() {
+    let mut lane = Lane::default();
+    let wanted = first_page(&mut lane);
+    let one = normal(3, 0);
+    lane.reread();
+    lane.stock(&wanted, Vec::new(), now(10));
+    read_all(&mut lane, &Disk(vec![one]), now(10));
+    assert_eq!(pick_all(&mut lane, now(10)).len(), 1);
+}
+
+#[test]
+fn what_could_not_be_read_is_looked_for_again_later() {
+    let mut lane = fresh();
+    let one = normal(1, 0);
+    offer(&mut lane, &one, now(5));
+    let job = lane.pick(SLOTS, now(5)).unwrap();
+    lane.finish(job.destination, Health::Unknown, now(5));
+    lane.put_off(&job.entry, Timestamp::from_ms(1_005));
+    lane.advance(now(1_004));
+    assert!(lane.wants_page(now(1_004)).is_none(), "the disk is not asked again at once");
+    lane.advance(now(1_005));
+    read_all(&mut lane, &Disk(vec![one]), now(1_005));
+    assert_eq!(pick_all(&mut lane, now(1_005)).len(), 1);
 }
