@@ -24,6 +24,10 @@ use clap::{Parser, Subcommand};
 
 use crate::options::Common;
 
+/// The gateway's own, so that stores are measured in the surroundings that one has there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(name = "fanfare-bench", about = "Measures the gateway beside its limits, in one run.")]
 struct Cli {

@@ -211,6 +211,9 @@ fn start(
     let reclaim = Arc::new(Reclaim::new(shared.clone(), for_queue, for_indexer, options, segment_bytes));
     let watch = Watch::new(shared.clone(), queue.clone(), indexer.clone());
     let spawn = |name, work: Box<dyn FnOnce() + Send>| watch.spawn(name, work).map_err(io_at(&options.path));
+    let spawn_in_background = |name, work: Box<dyn FnOnce() + Send>| {
+        watch.spawn_in_background(name, work).map_err(io_at(&options.path))
+    };
     let threads = Threads {
         committer: {
             let queue = queue.clone();
@@ -218,11 +221,11 @@ fn start(
         },
         indexer: {
             let (indexer, shared) = (indexer.clone(), shared.clone());
-            spawn("fanfare-index", Box::new(move || indexer.run(&shared)))?
+            spawn_in_background("fanfare-index", Box::new(move || indexer.run(&shared)))?
         },
         reclaim: {
             let reclaim = reclaim.clone();
-            spawn("fanfare-reclaim", Box::new(move || reclaim.run()))?
+            spawn_in_background("fanfare-reclaim", Box::new(move || reclaim.run()))?
         },
         readers: (0..options.readers.max(1))
             .map(|_| {
