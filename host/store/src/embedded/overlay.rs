@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::ops::{Bound, Range};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::INLINE_BYTES_MAX;
@@ -143,6 +144,10 @@ impl Maps {
 pub(crate) struct Overlay {
     maps: RwLock<Maps>,
     value_bytes_max: usize,
+    /// What both maps have for the index, as of the last change: every commit asks before it is queued, and must not wait
+    /// for the one that is being published.
+    unindexed_keys: AtomicU64,
+    unindexed_bytes: AtomicU64,
 }
 
 /// An entry, or that there is none and how many maps had been dropped then.
@@ -153,7 +158,9 @@ pub(crate) enum Seen {
 
 impl Overlay {
     pub(crate) fn new(value_bytes_max: usize, covered: Position) -> Self {
-        Self { maps: RwLock::new(Maps { covered, handed_over: covered, ..Maps::default() }), value_bytes_max }
+        let maps = RwLock::new(Maps { covered, handed_over: covered, ..Maps::default() });
+        let (unindexed_keys, unindexed_bytes) = Default::default();
+        Self { maps, value_bytes_max, unindexed_keys, unindexed_bytes }
     }
 
     /// No code of ours panics with the lock held; a map is whole between any two of its operations.
@@ -196,6 +203,13 @@ impl Overlay {
             maps.put(key, entry);
         }
         maps.covered = end;
+        self.note(&maps);
+    }
+
+    fn note(&self, maps: &Maps) {
+        let keys = (maps.active.len() + maps.flushing.len()) as u64;
+        self.unindexed_keys.store(keys, Ordering::Relaxed);
+        self.unindexed_bytes.store(maps.active_index_bytes + maps.flushing_index_bytes, Ordering::Relaxed);
     }
 
     /// The position up to which everything was published.
@@ -205,9 +219,8 @@ impl Overlay {
 
     /// What flushes have yet to write, the one under way included.
     pub(crate) fn unindexed(&self) -> Unindexed {
-        let maps = self.read();
-        let keys = (maps.active.len() + maps.flushing.len()) as u64;
-        Unindexed { keys, bytes: maps.active_index_bytes + maps.flushing_index_bytes }
+        let keys = self.unindexed_keys.load(Ordering::Relaxed);
+        Unindexed { keys, bytes: self.unindexed_bytes.load(Ordering::Relaxed) }
     }
 
     /// Hands the active map to the indexer, with the position that it covers; `None` when there is nothing new. One that
@@ -241,7 +254,9 @@ impl Overlay {
             maps.drops += 1;
             maps.flushing_bytes = 0;
             maps.flushing_index_bytes = 0;
-            (std::mem::take(&mut maps.flushing), maps.frozen.take())
+            let dropped = (std::mem::take(&mut maps.flushing), maps.frozen.take());
+            self.note(&maps);
+            dropped
         };
         // Freeing many values takes a while, so it happens with the lock released.
         drop(frozen);
