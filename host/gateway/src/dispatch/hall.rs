@@ -60,12 +60,12 @@ impl Hall {
         }
     }
 
-    /// Says which channels are served, each with its slots. Lanes of other channels are parked; a lane whose
-    /// channel is back reads everything again.
+    /// Says which channels are served, each with its slots. Lanes of other channels are parked; the lane of a channel that
+    /// is back reads everything again, also where it was forgotten meanwhile because all its work was on disk.
     pub(super) fn serve(&mut self, slots: HashMap<ChannelName, usize>) {
-        for (channel, lane) in &mut self.lanes {
-            if slots.contains_key(channel) && !self.slots.contains_key(channel) {
-                lane.reread();
+        for channel in slots.keys() {
+            if !self.slots.contains_key(channel) {
+                self.lane(channel).reread();
             }
         }
         self.slots = slots;

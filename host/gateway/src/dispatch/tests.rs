@@ -143,6 +143,7 @@ async fn a_lane_that_left_a_job_goes_on_once_a_newer_setup_serves_it() {
     // What serves was seen, and makes no attempt: the lane waits for the next one.
     dispatch.leave(&pick().await, &serving);
     assert!(dispatch.is_parked(&log));
+    dispatch.shared.hall().tidy();
     setup.send_replace(Arc::new(Setup { channels: serving.channels.clone(), ..Setup::default() }));
     dispatch.serve_setup();
     assert_eq!(pick().await.job.entry.delivery.notification, item.cell.id());
