@@ -1,6 +1,6 @@
 //! `fanfare store` against the real binary: while it serves, after it died, and on a store that someone damaged.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -143,6 +143,28 @@ fn a_damaged_store_is_named_by_segment_and_offset_and_serves_after_a_repair() {
     };
     // One frame held one notification, for nobody else was writing.
     assert_eq!(ids.iter().filter(there).count(), 19);
+}
+
+#[test]
+fn a_report_is_one_document_also_where_the_index_can_not_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store_path = folder.path().join("store");
+    let config = configured(folder.path(), &store_path);
+    let config = config.to_str().unwrap();
+    let mut gateway = Gateway::start(Path::new(config));
+    submit(&gateway, 20);
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    for slab in fs::read_dir(store_path.join("index/slabs")).unwrap() {
+        File::options().write(true).open(slab.unwrap().path()).unwrap().set_len(0).unwrap();
+    }
+    let output = fanfare(&["store", "check", "--json", "-c", config]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The journal has it all, so nothing is damaged.
+    assert_eq!((output.status.code(), &report["index"]["state"]), (Some(0), &"unusable".into()), "{report}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("failed to read"), "sled no longer prints that");
+    let (code, report) = store(&["rebuild", "-c", config]);
+    assert_eq!(code, Some(0), "{report}");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! standard error. Exit codes: 0 good, 1 it could not be done, 2 wrong arguments or configuration, 5 the store is
 //! damaged or something was lost.
 
+use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -112,11 +114,15 @@ enum Failure {
 /// Runs a command on the store in `path`.
 pub(crate) async fn run(args: StoreArgs, path: PathBuf) -> ExitCode {
     let is_json = args.json;
+    let output = take_output();
     match answer(args.command, path).await {
         Ok(answer) => {
             let text = if is_json { format!("{:#}\n", answer.report) } else { answer.text };
             // A reader that went away, such as `head`, is no fault.
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            let _ = match output {
+                Ok(mut output) => output.write_all(text.as_bytes()),
+                Err(_) => std::io::stdout().lock().write_all(text.as_bytes()),
+            };
             if answer.is_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGED) }
         }
         Err(failure) => {
@@ -128,6 +134,14 @@ pub(crate) async fn run(args: StoreArgs, path: PathBuf) -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Standard output, for the report alone: sled prints there what it can't read of a damaged index. Whatever else is
+/// printed goes to standard error from now on.
+fn take_output() -> std::io::Result<File> {
+    let output = std::io::stdout().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdout(std::io::stderr())?;
+    Ok(File::from(output))
 }
 
 impl Failure {
