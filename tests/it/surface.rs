@@ -74,6 +74,11 @@ fn bad_input_is_answered_with_its_code_and_a_sentence_and_the_gateway_goes_on() 
             "notification.unknown",
         ),
         ("POST", "/api/v1/notifications/batch", "[]", 422, "request.empty-batch"),
+        ("POST", "/api/v1/notifications?dry_run=1", "{}", 400, "request.bad-query"),
+        ("POST", "/api/v1/notifications/batch?dry_run=1", "[]", 400, "request.bad-query"),
+        ("DELETE", "/api/v1/notifications/1?force=1", "", 400, "request.bad-query"),
+        ("POST", "/api/v1/admin/dlq/x/retry?code=a", "", 400, "request.bad-query"),
+        ("DELETE", "/api/v1/admin/dlq/x?code=a", "", 400, "request.bad-query"),
         ("POST", "/api/v1/admin/dlq/x/retry", "", 400, "request.bad-id"),
     ] {
         let (got, answer) = setup.call(method, path, body);

@@ -18,15 +18,14 @@ pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 /// An operator who only looks.
 pub(super) fn looks(api: &Api, request: &Request) -> Result<(), Problem> {
     api.admit(request.headers(), Scope::Admin)?;
-    Params::parse(request.uri(), &[])?;
-    Ok(())
+    Params::none(request.uri())
 }
 
 /// Who asks for an act that takes no body.
 pub(super) async fn bare(api: &Api, request: Request) -> Result<Identity, Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
+    Params::none(&parts.uri)?;
     require_none(&api.bodies, &parts.headers, body).await?;
     Ok(who)
 }
@@ -38,7 +37,7 @@ pub(super) async fn with_json<T: DeserializeOwned>(
 ) -> Result<(Identity, T), Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Admin)?;
-    Params::parse(&parts.uri, &[])?;
+    Params::none(&parts.uri)?;
     require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, BODY_BYTES_MAX).await?;
     Ok((who, from_json(&read.bytes)?))

@@ -17,6 +17,7 @@ use serde_json::error::Category;
 use super::answer::{Answer, json as to_json};
 use super::batch_items::{BATCH_MAX, Items};
 use super::problem::{Problem, code};
+use super::query::Params;
 use super::submit::{Make, kept_answer, submit};
 use super::view::Text;
 use super::{Api, Shared, body, headers, wire};
@@ -32,6 +33,7 @@ pub(super) async fn batch(State(api): State<Api>, request: Request) -> Response 
 async fn submit_batch(api: &Api, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Submit)?;
+    Params::none(&parts.uri)?;
     body::require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, api.server.batch_bytes).await?;
     let parsed = api.parse(&read.bytes, move |api, body| parse_batch(api, who, body)).await?;

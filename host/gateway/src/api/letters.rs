@@ -11,7 +11,7 @@ use super::answer::{json as to_json, json_response};
 use super::body::require_none;
 use super::problem::{Problem, code};
 use super::query::{Params, bad_cursor};
-use super::{Api, Segment, desk_problem, read_problem, view};
+use super::{Api, Segment, acts, desk_problem, read_problem, view};
 use crate::config::Scope;
 
 const FILTERS: [&str; 4] = ["channel", "code", "type", "since"];
@@ -45,9 +45,7 @@ pub(super) async fn retry(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = api.admit(&parts.headers, Scope::Admin)?;
-    require_none(&api.bodies, &parts.headers, body).await?;
+    let who = acts::bare(&api, request).await?;
     let id = parse(&id)?;
     api.desk.replay(id, who.name()).await.map_err(|error| desk_problem(error, code::DELIVERY_UNKNOWN))?;
     let view =
@@ -70,7 +68,7 @@ pub(super) async fn discard(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let who = api.admit(request.headers(), Scope::Admin)?;
+    let who = acts::bare(&api, request).await?;
     let discarded = api.desk.discard(parse(&id)?, who.name()).await;
     discarded.map_err(|error| desk_problem(error, code::DELIVERY_UNKNOWN))?;
     let mut response = Response::default();

@@ -74,6 +74,7 @@ pub(super) async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     api.admit(request.headers(), Scope::Submit)?;
+    Params::none(request.uri())?;
     let done = api
         .desk
         .cancel(parse(&id)?)

@@ -39,6 +39,14 @@ impl Params {
         Ok(Self(params))
     }
 
+    /// Refuses every parameter.
+    pub(super) fn none(uri: &Uri) -> Result<(), Problem> {
+        if uri.query().is_some() {
+            Self::parse(uri, &[])?;
+        }
+        Ok(())
+    }
+
     /// The text of a parameter.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::answer::{Answer, REPLAYED, json as to_json};
 use super::body::ReadBody;
 use super::problem::{Problem, code};
+use super::query::Params;
 use super::{Api, Shared, body, headers, view, wire};
 use crate::config::Scope;
 use crate::intake::{Draft, Idempotency, Submission, SubmitError, Submitted};
@@ -41,6 +42,7 @@ pub(super) async fn one(State(api): State<Api>, request: Request) -> Response {
 async fn submit_one(api: &Api, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let who = api.admit(&parts.headers, Scope::Submit)?;
+    Params::none(&parts.uri)?;
     body::require_json(&parts.headers)?;
     let read = api.bodies.read(&parts.headers, body, api.server.notification_bytes).await?;
     api.spend(&who, 1)?;
