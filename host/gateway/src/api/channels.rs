@@ -227,8 +227,9 @@ fn canary_view(channel: &Channel, canary: &Canary, record: &Record) -> Value {
 }
 
 async fn shown(api: &Api, name: &ChannelName, status: StatusCode) -> Result<Response, Problem> {
-    let record = api.plugins.channel(name).await.map_err(act_problem)?;
+    // First: what serves is in the store already, so the record knows its generation.
     let setup = api.plugins.setup();
+    let record = api.plugins.channel(name).await.map_err(act_problem)?;
     let Some(channel) = setup.channels.get(name) else {
         return Err(Problem::new(code::CHANNEL_ABSENT, format!("no channel {name} is configured")));
     };

@@ -85,8 +85,9 @@ fn brief(router: &Router, record: &Record) -> Map<String, Value> {
 }
 
 async fn shown(api: &Api, name: &str) -> Result<Response, Problem> {
-    let record = api.plugins.router(name).await.map_err(act_problem)?;
+    // First: what serves is in the store already, so the record knows its generation.
     let setup = api.plugins.setup();
+    let record = api.plugins.router(name).await.map_err(act_problem)?;
     let Some(router) = setup.router.as_ref().filter(|router| router.name == name) else {
         return Err(Problem::new(code::ROUTER_ABSENT, format!("no router {name:?} is configured")));
     };
