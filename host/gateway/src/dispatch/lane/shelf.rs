@@ -59,9 +59,10 @@ impl Shelf {
         (self.left.take(), std::mem::take(&mut self.stale))
     }
 
+    /// No further back than needed: under load every other page would be read again from the start.
     fn rewind_before(&mut self, entry: &DueEntry) {
         if self.read_to.as_ref().is_some_and(|read_to| entry.order() <= read_to.order()) {
-            self.read_to = None;
+            self.read_to = Some(just_before(entry.clone()));
         }
     }
 }
