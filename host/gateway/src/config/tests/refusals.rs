@@ -134,6 +134,8 @@ fn values_out_of_their_bounds_are_refused_with_the_bounds() {
         ),
         ("users.\"a b\".name = \"x\"", "is not a valid user id"),
         ("users.a.zone = \"Seoul time\"", "is not an IANA time zone"),
+        ("users.a.zone = \"Asia/Seul\"", "is not an IANA time zone"),
+        ("users.a.zone = \"asia/seoul\"", "is not an IANA time zone"),
         ("users.a.locale = \"korean!\"", "is not a language tag"),
         ("server = 1", "server: must be a table, not an integer"),
         ("store.path = \"\"", "is empty; give a value, or take the line away"),
