@@ -36,8 +36,8 @@ const SWEEP_STEPS: usize = 1_000;
 /// While there is much to sweep, others get at the disk between two steps.
 const SWEEP_PAUSE: Duration = Duration::from_millis(200);
 
-/// A plugin that takes longer to compile is refused.
-const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A plugin that takes longer to compile is refused. It has a tenth of the cores where deliveries want them.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A running gateway.
 #[derive(Debug)]

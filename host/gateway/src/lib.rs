@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod embedded;
 pub mod gateway;
 pub mod intake;
+pub mod memory;
 mod plugin_cli;
 pub mod plugins;
 pub mod registry;

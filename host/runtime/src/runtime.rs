@@ -130,15 +130,16 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`].
     pub async fn load(&self, source: Source) -> Result<Arc<Plugin>, LoadError> {
-        // Up to 64 MiB are hashed, parsed and linked: on threads that may be kept busy.
+        // Up to 64 MiB are hashed, parsed and linked: on threads that may be kept busy, and behind what is being delivered.
         let shared = Arc::clone(&self.shared);
         let label = source.label.clone();
-        let (source, digest, manifest) = match aside(&label, move || shared.look(source)).await? {
+        let (source, digest, manifest) = match self.aside(&label, move || shared.look(source)).await? {
             Looked::Known(plugin) => return Ok(plugin),
             Looked::New(source, digest, manifest) => (source, digest, manifest),
         };
         let shared = Arc::clone(&self.shared);
         let compiled = compile::compiled(
+            &shared.executor.guests,
             &shared.compiler,
             &shared.cache_dir,
             &shared.compatibility,
@@ -146,7 +147,18 @@ impl Runtime {
             &source.bytes,
         );
         let code = compiled.await.map_err(|why| LoadError::Compile { label: label.clone(), why })?;
-        aside(&label, move || shared.link(source.label, digest, *manifest, &code)).await
+        self.aside(&label, move || shared.link(source.label, digest, *manifest, &code)).await
+    }
+
+    async fn aside<T: Send + 'static>(
+        &self,
+        label: &str,
+        work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let done = self.shared.executor.guests.aside(work).await;
+        done.unwrap_or_else(|error| {
+            Err(LoadError::Compile { label: label.to_owned(), why: error.to_string() })
+        })
     }
 
     /// Makes a channel's generation, and has it check itself. Nothing serves it yet.
@@ -287,15 +299,6 @@ enum Looked {
     Known(Arc<Plugin>),
     /// Those of one that is to be compiled.
     New(Source, Digest, Box<Manifest>),
-}
-
-/// Does what takes long for a large component, on a thread of its own.
-async fn aside<T: Send + 'static>(
-    label: &str,
-    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(LoadError::Compile { label: label.to_owned(), why: error.to_string() }))
 }
 
 /// What guests of a kind may import. A router gets `log` and `settings` alone.
