@@ -1,8 +1,9 @@
 //! JSON objects kept as canonical text: keys sorted, no white space, so that equal objects are equal bytes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 /// A JSON object in its canonical spelling.
@@ -27,6 +28,19 @@ impl JsonObject {
         Ok(Self::from(map))
     }
 
+    /// From a text that [`Self::as_str`] gave once, such as one from the disk: that it is an object is looked at, that it is
+    /// canonical is taken for granted.
+    ///
+    /// # Errors
+    /// [`NotAnObject`] with what the parser met.
+    pub fn kept(text: &str) -> Result<Self, NotAnObject> {
+        if !text.starts_with('{') {
+            return Err(NotAnObject("it begins otherwise".to_owned()));
+        }
+        let read: Result<IgnoredAny, _> = serde_json::from_str(text);
+        read.map(|_| Self(Arc::from(text))).map_err(|error| NotAnObject(error.to_string()))
+    }
+
     /// Its canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -49,7 +63,8 @@ impl JsonObject {
 
 impl Default for JsonObject {
     fn default() -> Self {
-        Self(Arc::from("{}"))
+        static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("{}"));
+        Self(Arc::clone(&EMPTY))
     }
 }
 
@@ -65,13 +80,16 @@ impl fmt::Debug for JsonObject {
     }
 }
 
+/// Most texts fit without growing, and growing piece by piece costs as much as writing.
+const TEXT_BYTES: usize = 512;
+
 /// The canonical text of a JSON value: members sorted by key, no white space.
 ///
 /// Two requests are the same body when this text is the same. Numbers keep their value, not their spelling:
 /// `1.50` and `1.5` are equal, `1` and `1.0` are not.
 #[must_use]
 pub fn canonical(value: &Value) -> String {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(TEXT_BYTES);
     write_canonical(value, &mut text);
     // Written by serde_json and the lines below, which write UTF-8 alone.
     String::from_utf8(text).unwrap_or_default()
@@ -123,12 +141,14 @@ mod tests {
         assert_eq!(one, two);
         assert_eq!(one.as_str(), r#"{"a":"é\n","b":[1,{"a":null,"z":1}]}"#);
         assert_eq!(one.to_map().len(), 2);
+        assert_eq!(JsonObject::kept(one.as_str()), Ok(one));
     }
 
     #[test]
     fn other_values_are_refused() {
-        for text in ["[]", "1", "null", "{", ""] {
+        for text in ["[]", "1", "null", "{", "", "{}}", "{\"a\":1,}"] {
             assert!(JsonObject::parse(text).is_err(), "{text}");
+            assert!(JsonObject::kept(text).is_err(), "{text}");
         }
     }
 }

@@ -10,6 +10,8 @@ use fanfare_model::name::{ChannelName, UserId};
 use fanfare_model::notification::Notification;
 use fanfare_model::outcome::Outcome;
 
+use crate::guest::cut;
+
 /// How loud a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -50,12 +52,7 @@ impl RequestSummary {
         let end =
             url.find("://").and_then(|at| url.get(at + 3..)?.find(['/', '?', '#']).map(|cut| at + 3 + cut));
         let origin = url.get(..end.unwrap_or(url.len())).unwrap_or_default();
-        Self {
-            method: method.chars().take(16).collect(),
-            origin: origin.chars().take(200).collect(),
-            status: None,
-            took: Duration::ZERO,
-        }
+        Self { method: cut(method, 16), origin: cut(origin, 200), status: None, took: Duration::ZERO }
     }
 }
 

@@ -84,7 +84,8 @@ fn valid_traceparent(text: &str) -> Option<String> {
 
 fn new_traceparent() -> String {
     // An id of zeros means none, and chance gives it once in 2^64 spans.
-    format!("00-{:032x}-{:016x}-00", rand::random::<u128>().max(1), rand::random::<u64>().max(1))
+    let (trace, span) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
+    ["00-", &hex::encode(trace.to_be_bytes()), "-", &hex::encode(span.to_be_bytes()), "-00"].concat()
 }
 
 #[cfg(test)]

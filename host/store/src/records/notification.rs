@@ -89,7 +89,7 @@ pub(crate) fn decode_notification(id: NotificationId, bytes: &[u8]) -> Result<No
     // Most have no metadata, and the parser is the dearest part of reading a body.
     let object = |text| match text {
         "{}" => Ok(JsonObject::default()),
-        text => JsonObject::parse(text).map_err(|error| damaged(WHAT, &error)),
+        text => JsonObject::kept(text).map_err(|error| damaged(WHAT, &error)),
     };
     Ok(Notification {
         id,
