@@ -34,6 +34,8 @@ mod attempt;
 pub mod crypto;
 pub mod encode;
 mod http;
+#[cfg(any(test, target_family = "wasm"))]
+mod kept;
 pub mod log;
 pub mod manifest;
 mod outcome;

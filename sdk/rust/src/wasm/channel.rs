@@ -8,7 +8,7 @@ pub use super::bindings::channel as bindings;
 pub use super::bindings::channel::export_channel as export;
 
 use super::NOW_MS;
-use crate::settings;
+use crate::kept::kept;
 use bindings::exports::fanfare::channel::sender::{Attempt, Fault, Guest, Receipt, SendError};
 
 /// The component around settings of type `C`.
@@ -16,12 +16,12 @@ pub struct Component<C>(PhantomData<C>);
 
 impl<C: crate::Channel + DeserializeOwned + 'static> Guest for Component<C> {
     fn check() -> Result<(), Fault> {
-        settings::kept::<C>().and_then(|channel| channel.check()).map_err(Into::into)
+        kept::<C>().and_then(|channel| channel.check()).map_err(Into::into)
     }
 
     fn send(attempt: Attempt) -> Result<Receipt, SendError> {
         NOW_MS.set(attempt.now_ms);
-        let channel = settings::kept::<C>().map_err(crate::SendError::from)?;
+        let channel = kept::<C>().map_err(crate::SendError::from)?;
         channel.send(&attempt.into()).map(Into::into).map_err(Into::into)
     }
 }
