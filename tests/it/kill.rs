@@ -15,6 +15,9 @@ fn rounds() -> u32 {
 
 const CLIENTS: usize = 4;
 
+/// Each of so many rounds is long.
+const LONG_EVERY: u32 = 20;
+
 /// Looks at the end, a tenth of a second apart, before the test gives up on a delivery.
 const LOOKS: usize = 1_200;
 
@@ -39,8 +42,10 @@ fn what_was_acknowledged_before_a_kill_is_delivered_after_it_and_only_what_may_h
             for _ in 0..CLIENTS {
                 scope.spawn(|| submit_until_it_dies(address, &acknowledged));
             }
-            // The kill comes at a moment of its own in each round, from the first submissions to a full pipe.
-            std::thread::sleep(Duration::from_millis(rand::random_range(5..150)));
+            // The kill comes at a moment of its own in each round, from the first submissions to a full pipe; in some
+            // after, or in, the first flushes of the index, which come after five seconds.
+            let lives_ms = if round % LONG_EVERY == LONG_EVERY - 1 { 5_000..7_000 } else { 5..150 };
+            std::thread::sleep(Duration::from_millis(rand::random_range(lives_ms)));
             gateway.kill();
         });
         // Else what this gateway has sent is taken for what the next one sends.

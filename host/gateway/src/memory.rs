@@ -1,17 +1,21 @@
 //! Gives memory that was freed back to the operating system soon.
 //!
 //! The allocator keeps what is freed for a second, in case it is wanted again, and looks whether that second is over only
-//! when it needs more: a gateway that a burst leaves with nothing to do would keep what the burst needed.
+//! when it needs more: a gateway that a burst leaves with nothing to do would keep what the burst needed. What other threads
+//! hold in pages of their own that are not empty, it can't give back.
 
 use std::io;
 use std::thread;
 use std::time::Duration;
 
-/// So often, it costs nothing that can be measured, and what is freed and wanted again at once stays.
+/// Everything that is free goes then, also what will be wanted again: so often, that costs nothing that can be measured.
 const GIVE_BACK_EVERY: Duration = Duration::from_millis(500);
 
 /// Starts the thread that does it, for as long as the process lives. For a binary whose allocator is mimalloc; with
 /// another it does nothing.
+///
+/// # Errors
+/// When the system gives no thread.
 pub fn give_back_regularly() -> io::Result<()> {
     let give_back = || {
         loop {
@@ -24,9 +28,13 @@ pub fn give_back_regularly() -> io::Result<()> {
 
 #[allow(
     unsafe_code,
-    reason = "a foreign function, which takes no pointer and may be called at any time by any thread"
+    reason = "foreign functions, which take no pointer and may be called at any time by any thread"
 )]
 fn give_back() {
-    // SAFETY: it walks the allocator's own lists, under the allocator's own locks.
-    unsafe { libmimalloc_sys::mi_collect(true) }
+    // SAFETY: they touch this thread's own heap, which the first makes where the thread never allocated, and what all
+    // threads share by atomic operations alone.
+    unsafe {
+        libmimalloc_sys::mi_thread_init();
+        libmimalloc_sys::mi_collect(true);
+    }
 }

@@ -56,7 +56,7 @@ impl JsonObject {
     /// Its members.
     #[must_use]
     pub fn to_map(&self) -> Map<String, Value> {
-        // The text was printed from a map, so this can't fail; an empty one is the harmless answer.
+        // The text was printed from a map, here or before it came to the disk; an empty one is the harmless answer.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 }

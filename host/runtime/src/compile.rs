@@ -14,7 +14,6 @@ use wasmtime::Engine;
 use crate::engine::compiling_engine;
 use crate::guests::Guests;
 use crate::options::Compiler;
-use crate::priority::step_back;
 
 /// Machine code of `component`, from the cache or made now. The error is a sentence.
 pub(crate) async fn compiled(
@@ -103,8 +102,6 @@ async fn in_child(program: &Path, args: &[std::ffi::OsString], component: &[u8])
 /// The child's side: compiles standard input to standard output.
 #[must_use]
 pub fn compile_stdio() -> ExitCode {
-    // It uses every core.
-    step_back();
     match compile_stream() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

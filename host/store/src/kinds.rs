@@ -3,6 +3,7 @@
 //! Kinds that are not known here count as other records, and are not looked into.
 
 use fanfare_model::id::NotificationId;
+use fanfare_model::json::JsonObject;
 
 use crate::claims;
 use crate::engine::{ReadError, counter};
@@ -46,7 +47,13 @@ pub(crate) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
     match key.get(2) {
         Some(b'B') => {
             let id = notification(key).ok_or_else(keyless)?;
-            records::decode_notification(id, value).map(drop)
+            let read = records::decode_notification(id, value)?;
+            let is_canonical =
+                |object: &JsonObject| JsonObject::parse(object.as_str()).as_ref() == Ok(object);
+            let holds = is_canonical(&read.data) && is_canonical(&read.metadata);
+            let odd =
+                || ReadError(format!("the data or metadata of notification {id} is not as it was written"));
+            holds.then_some(()).ok_or_else(odd)
         }
         Some(b'S') => match keys::parse_state(key).ok_or_else(keyless)? {
             (id, 0) => records::decode_head(id, value).map(drop),

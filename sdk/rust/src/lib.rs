@@ -83,7 +83,8 @@ pub mod prelude {
 /// A channel: carries one notification to one recipient. The value is the operator's settings.
 pub trait Channel {
     /// Carries it. Called once for each attempt, in a fresh instance; in one that served before where the operator has
-    /// asked for that, and then with the same value of the settings for as long as they stay the same.
+    /// asked for that, and then with the same value of the settings for as long as they stay the same. That value is never
+    /// dropped.
     ///
     /// # Errors
     ///

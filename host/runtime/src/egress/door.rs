@@ -16,7 +16,7 @@ use super::dial::{Resolve, SystemResolver};
 use super::fields;
 use super::grants::{Grants, class_of};
 use super::origin::{Host, Scheme, Target};
-use super::pools::Pools;
+use super::pools::{Drivers, Pools};
 use super::refusal::{Denial, Refusal};
 use super::tls::{self, Roots};
 use crate::rehearsal::{Script, SentRequest};
@@ -104,6 +104,7 @@ pub struct Door {
 struct Inner {
     options: DoorOptions,
     connectors: Connectors,
+    drivers: Drivers,
     plain: Pools<Connector>,
     /// Built at the first https request, off the executor: reading the system's certificates takes milliseconds
     /// and megabytes that a gateway without https need not spend.
@@ -115,8 +116,9 @@ impl Door {
     #[must_use]
     pub fn new(options: DoorOptions) -> Self {
         let connectors = Connectors::new(&options);
-        let plain = Pools::open(&options, |policy| connectors.under(policy));
-        Self { inner: Arc::new(Inner { options, connectors, plain, secure: OnceCell::new() }) }
+        let drivers = Drivers::here();
+        let plain = Pools::open(&options, &drivers, |policy| connectors.under(policy));
+        Self { inner: Arc::new(Inner { options, connectors, drivers, plain, secure: OnceCell::new() }) }
     }
 
     /// Sends one request, if it may go where it wants to go.
@@ -164,7 +166,7 @@ impl Door {
             let roots = inner.options.roots.clone();
             let config = tokio::task::spawn_blocking(move || tls::client_config(&roots)).await;
             let config = config.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-            Ok(Pools::open(&inner.options, |policy| {
+            Ok(Pools::open(&inner.options, &inner.drivers, |policy| {
                 hyper_rustls::HttpsConnectorBuilder::new()
                     .with_tls_config(config.clone())
                     .https_only()

@@ -3,9 +3,11 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::rt::Executor;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
+use tokio::runtime::Handle;
 
 use super::door::DoorOptions;
 use super::grants::AddressPolicy;
@@ -15,6 +17,26 @@ pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 type Pool<C> = Client<C, Full<Bytes>>;
 
+/// Drives connections where the door was made, for whoever opened them: a connection serves other channels afterwards, and
+/// they must not wait for the guests of long calls, on whose threads it may have been opened.
+#[derive(Clone, Debug)]
+pub(super) struct Drivers(Option<Handle>);
+
+impl Drivers {
+    pub(super) fn here() -> Self {
+        Self(Handle::try_current().ok())
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Drivers {
+    fn execute(&self, driver: F) {
+        match &self.0 {
+            Some(handle) => drop(handle.spawn(driver)),
+            None => drop(tokio::spawn(driver)),
+        }
+    }
+}
+
 /// The clients over one kind of connector.
 pub(super) struct Pools<C> {
     literal: Pool<C>,
@@ -23,9 +45,13 @@ pub(super) struct Pools<C> {
 }
 
 impl<C: Connect + Clone> Pools<C> {
-    pub(super) fn open(options: &DoorOptions, connector: impl Fn(AddressPolicy) -> C) -> Self {
+    pub(super) fn open(
+        options: &DoorOptions,
+        drivers: &Drivers,
+        connector: impl Fn(AddressPolicy) -> C,
+    ) -> Self {
         let pool = |policy| {
-            Client::builder(TokioExecutor::new())
+            Client::builder(drivers.clone())
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(options.idle_timeout)

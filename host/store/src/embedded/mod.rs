@@ -65,6 +65,9 @@ pub struct EmbeddedOptions {
     pub overlay_value_bytes: usize,
     /// Keys kept in memory at the start while the disk has no room for the index; a store with more does not start then.
     pub unindexed_keys_max: u64,
+    /// So much of the journal is read at the start although the index covers it, the newest first: what rotted while nobody
+    /// looked stops the start, and is not met by a delivery. `fanfare store check` reads all of it.
+    pub verify_bytes: u64,
     /// Threads that read from the disk.
     pub readers: usize,
     /// Free space below which new work is refused, beside what the index has yet to write; by default 5 % of the disk,
@@ -89,6 +92,7 @@ impl EmbeddedOptions {
             segment_bytes: 64 << 20,
             overlay_value_bytes: 16 << 20,
             unindexed_keys_max: 2_000_000,
+            verify_bytes: 256 << 20,
             readers: 2,
             reserve_bytes: None,
             reclaim_share_percent: 25,

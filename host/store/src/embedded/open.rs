@@ -60,6 +60,7 @@ pub(crate) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
     let (index, covered, index_moved_aside) = open_index(options, &health.rebuild_marker, &survey)?;
     if let Some(covered) = covered {
         replay::reaches(&segments, &survey, covered)?;
+        replay::verify(&segments, &survey, covered, options.verify_bytes)?;
     }
     survey.settle(&segments)?;
     let overlay = Overlay::new(options.overlay_value_bytes, covered.unwrap_or_default());

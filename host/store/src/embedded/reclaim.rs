@@ -11,10 +11,10 @@
 //!
 //! Bounds: copies are written in batches of [`BATCH_BYTES`]; a pass copies about one segment; after each batch it
 //! rests, so that it takes no more than its share of the time (`reclaim_share_percent`); it does not while the disk is
-//! short of room. It reads one frame at a time. It gives up, and tries again later, when the disk is full or a
-//! victim can't be read.
+//! short of room. It reads one frame at a time. It gives up, and tries again later, when the disk is full. A victim that
+//! can't be read is left alone from then on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub(crate) struct Reclaim {
     changed: Condvar,
     /// The last sequence given out before each segment was made.
     bases: Mutex<BTreeMap<u64, u64>>,
+    /// Segments that could not be read.
+    unreadable: Mutex<BTreeSet<u64>>,
 }
 
 /// How a pass ended.
@@ -106,6 +108,7 @@ impl Reclaim {
             closing: Mutex::new(false),
             changed: Condvar::new(),
             bases: Mutex::default(),
+            unreadable: Mutex::default(),
         }
     }
 
@@ -190,11 +193,16 @@ impl Reclaim {
             }
             Plan::Reclaim(victims) => victims,
         };
+        // What holds back deletions stays until it is repaired.
+        if victims.iter().any(|victim| self.unreadable().contains(victim)) {
+            return Ok(Pass::Idle);
+        }
         let remaining = segments.iter().filter(|segment| !victims.contains(&segment.number));
         let oldest_base = remaining.map(|segment| segment.base).min().unwrap_or(u64::MAX);
         let mut copied = 0;
         for victim in &victims {
-            copied += self.copy(*victim, oldest_base)?;
+            copied +=
+                self.copy(*victim, oldest_base).inspect_err(|error| self.leave_alone(*victim, error))?;
         }
         if !self.indexer.flush_now() {
             return Err(Stopped::Index);
@@ -209,6 +217,18 @@ impl Reclaim {
         let dropped = dropped.map(|segment| segment.bytes).sum();
         tracing::debug!(segments = victims.len(), dropped, copied, "reclaimed");
         Ok(Pass::Gained { dropped, copied })
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A segment that can't be read is never dropped, and tried again it would have the others copied again each time.
+    fn leave_alone(&self, victim: u64, error: &Stopped) {
+        if let Stopped::Unreadable(error) = error {
+            self.unreadable().insert(victim);
+            tracing::error!(segment = victim, error = %error, "segment is left alone by reclaim until a restart: it can't be read");
+        }
     }
 
     /// All segments and what they hold; the newest comes last.
@@ -240,6 +260,7 @@ impl Reclaim {
                 0
             };
             let live = u64::try_from(share.live).unwrap_or(0).saturating_add(uncounted).min(bytes);
+            let live = if self.unreadable().contains(&number) { bytes } else { live };
             let tombs = share.tombs.min(bytes - live);
             segments.push(Segment { number, bytes, base, live, tombs, newest_tomb: share.newest_tomb });
         }

@@ -46,6 +46,27 @@ pub(crate) fn reaches(segments: &Segments, survey: &Survey, covered: Position) -
     }
 }
 
+/// That sealed segments are whole as far as the index covers them, the newest of them first, up to about `bytes` of them. What
+/// comes behind is replayed, and the newest segment of all was read by the survey.
+pub(crate) fn verify(
+    segments: &Segments,
+    survey: &Survey,
+    covered: Position,
+    bytes: u64,
+) -> Result<(), OpenError> {
+    let mut left = bytes;
+    for (number, end) in survey.sealed.range(..=covered.segment).rev() {
+        let end = if *number == covered.segment { covered.offset } else { *end };
+        if left == 0 {
+            break;
+        }
+        left = left.saturating_sub(end);
+        let reader = SegmentReader::expect(segments, *number)?;
+        reader.frames(HEADER_BYTES as u64, end).try_for_each(|frame| frame.map(drop))?;
+    }
+    Ok(())
+}
+
 /// Bytes of frames that a replay from `from` reads.
 pub(crate) fn bytes_after(survey: &Survey, from: Option<Position>) -> u64 {
     let from = from.unwrap_or_default();

@@ -67,12 +67,12 @@ impl Watch {
 /// A tenth of the share that other threads have. Without it a flush of the index holds a core for 50 ms, commits queue
 /// behind it, and their p99 at half the full rate is half as much again with 256 writers on two cores.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICER: i32 = 10;
 
 /// Lowers the priority of this thread. Elsewhere than on Linux the call would lower the whole process's.
 fn step_back() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    if let Err(error) = rustix::process::nice(NICER) {
         tracing::debug!(error = %error, "priority of a background thread not lowered");
     }
 }

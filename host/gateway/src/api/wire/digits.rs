@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::invalid;
 use crate::api::problem::Problem;
 
-/// The least that is above every 64-bit integer, signed or not, and still exact as a float.
+/// No integer beyond 64 bits is nearer to zero: the least of them is -2^63.
 const SUSPECT: f64 = 9_223_372_036_854_775_808.0;
 
 /// Refuses an integer of more than 64 bits anywhere in `object`, which stands at `pointer` of `json`.
@@ -15,10 +15,13 @@ pub(super) fn refuse_lost(
     object: Option<&Map<String, Value>>,
 ) -> Result<(), Problem> {
     // Nearly always there is none, and then the text need not be looked at.
-    if !object.is_some_and(|object| object.values().any(has_large_float)) {
+    let mut suspects = Vec::new();
+    object.into_iter().flat_map(Map::values).for_each(|value| large_floats(value, &mut suspects));
+    if suspects.is_empty() {
         return Ok(());
     }
-    let Some(integer) = integers(json).find(|text| is_lost(text)) else { return Ok(()) };
+    let came_here = |text: &&str| text.parse::<f64>().is_ok_and(|float| suspects.contains(&float));
+    let Some(integer) = integers(json).filter(|text| is_lost(text)).find(came_here) else { return Ok(()) };
     let shown: String = integer.chars().take(40).collect();
     let more = if shown.len() < integer.len() { "..." } else { "" };
     let why = format!(
@@ -27,12 +30,14 @@ pub(super) fn refuse_lost(
     Err(invalid(pointer, why))
 }
 
-fn has_large_float(value: &Value) -> bool {
+fn large_floats(value: &Value, found: &mut Vec<f64>) {
     match value {
-        Value::Number(number) => number.is_f64() && number.as_f64().is_some_and(|f| f.abs() >= SUSPECT),
-        Value::Array(items) => items.iter().any(has_large_float),
-        Value::Object(members) => members.values().any(has_large_float),
-        _ => false,
+        Value::Number(number) if number.is_f64() => {
+            found.extend(number.as_f64().filter(|float| float.abs() >= SUSPECT));
+        }
+        Value::Array(items) => items.iter().for_each(|item| large_floats(item, found)),
+        Value::Object(members) => members.values().for_each(|member| large_floats(member, found)),
+        _ => {}
     }
 }
 

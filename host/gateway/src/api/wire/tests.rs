@@ -86,6 +86,21 @@ fn broken_json_is_refused_with_its_place() {
 }
 
 #[test]
+fn an_integer_that_would_lose_digits_is_refused_where_it_stands() {
+    let large = "18446744073709551616";
+    for (body, pointer) in [
+        (format!(r#"{{"type":"a","data":{{"n":{large}}}}}"#), "/data"),
+        (format!(r#"{{"type":"a","data":{{"n":1e300}},"metadata":{{"a":[{large}]}}}}"#), "/metadata"),
+    ] {
+        let problem = notification(body.as_bytes(), now()).err().unwrap();
+        assert_eq!((problem.code(), problem.pointer()), ("request.invalid-field", Some(pointer)));
+        assert!(problem.detail().contains(large), "{}", problem.detail());
+    }
+    let body = format!(r#"{{"type":"a","title":"{large}","data":{{"n":18446744073709551615,"m":1e300}}}}"#);
+    assert!(notification(body.as_bytes(), now()).is_ok());
+}
+
+#[test]
 fn other_values_than_objects_are_refused() {
     refused(&json!([{"type": "a"}]), "request.invalid-field", "", "/api/v1/notifications/batch");
     refused(&json!("a"), "request.invalid-field", "", "this is a string");

@@ -12,6 +12,14 @@ fn hook(lines: &str) -> Config {
 }
 
 #[test]
+fn zones_are_the_ones_that_there_are() {
+    for zone in ["UTC", "Asia/Seoul", "Etc/GMT+9", "America/Argentina/Buenos_Aires"] {
+        let config = read(&format!("[users.a]\nzone = \"{zone}\"\n"));
+        assert!(config.users.values().any(|user| user.zone.as_deref() == Some(zone)), "{zone}");
+    }
+}
+
+#[test]
 fn relative_paths_begin_in_the_folder_of_the_file() {
     let config = read(
         "store.path = \"data\"\n[channels.mine]\nplugin = \"mine.wasm\"\n[routers.default]\nplugin = \"./r\"",

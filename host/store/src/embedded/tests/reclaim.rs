@@ -15,6 +15,7 @@ use super::super::reclaim::Pass;
 use super::super::{EmbeddedEngine, EmbeddedOptions, OpenError};
 use super::disk::Operation;
 use super::hooked::{Hooked, Hooks};
+use super::recovery::flip;
 use super::{copy, crashed, flush, open, options};
 use crate::contract::{change, commit, key, put, text};
 use crate::engine::{Change, Engine as _, Precondition, Transaction};
@@ -29,6 +30,36 @@ fn pass(engine: &EmbeddedEngine) -> Pass {
 pub(crate) fn reclaim(engine: &EmbeddedEngine) {
     flush(engine);
     while pass(engine) != Pass::Idle {}
+}
+
+/// A segment that can't be read is left alone, and the others are neither copied for it again and again nor lost.
+#[tokio::test]
+async fn a_segment_that_can_not_be_read_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let model = live(&engine, 0, 100).await;
+    flush(&engine);
+    let first = numbers(directory.path())[0];
+    flip(&directory.path().join("journal").join(segment_name(first)), HEADER_BYTES + 90);
+    let mut failed = 0;
+    loop {
+        let reclaim = engine.parts.reclaim.clone();
+        match std::thread::spawn(move || reclaim.pass(Load::Quiet)).join().unwrap() {
+            Ok(Pass::Idle) => break,
+            Ok(_) => {}
+            Err(_) => failed += 1,
+        }
+    }
+    assert_eq!(failed, 1);
+    let (left, bytes) = (numbers(directory.path()), journal_bytes(directory.path()));
+    assert!(left.contains(&first) && !left.contains(&(first + 1)), "{left:?}");
+    assert_eq!(pass(&engine), Pass::Idle);
+    assert_eq!(journal_bytes(directory.path()), bytes);
+    // What was needed of it can't be read; everything else can.
+    for n in 10..400 {
+        let name = format!("k{n:04}");
+        assert_eq!(text(&engine, &name).await.as_ref(), model.get(&name), "{name}");
+    }
 }
 
 fn delete(name: &str) -> Change {

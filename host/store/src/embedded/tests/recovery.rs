@@ -117,34 +117,64 @@ async fn journal_of(directory: &std::path::Path) -> EmbeddedEngine {
 
 #[tokio::test]
 async fn a_flipped_byte_with_whole_frames_after_it_stops_the_start_and_names_the_place() {
+    for covered_by_the_index in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = journal_of(directory.path()).await;
+        if covered_by_the_index {
+            flush(&engine);
+        }
+        let crash = crashed(directory.path());
+        drop(engine);
+        let files = segments(crash.path());
+        assert!(files.len() > 2);
+        // In the first segment, and in the newest: in its manifest's header and length, and in its first frame's value.
+        for file in [files.first().unwrap(), files.last().unwrap()] {
+            let manifest = u64::from(fs::read(file).unwrap()[HEADER_BYTES + 4]) + FRAME_HEADER_BYTES as u64;
+            for (at, broken) in [(0, 0), (5, 0), (90, manifest)] {
+                let whole = flip(file, HEADER_BYTES + at);
+                stops_at(crash.path(), file, HEADER_BYTES as u64 + broken);
+                fs::write(file, whole).unwrap();
+            }
+        }
+        open(crash.path());
+    }
+}
+
+fn stops_at(store: &std::path::Path, file: &std::path::Path, at: u64) {
+    let error = EmbeddedEngine::open(options(store)).unwrap_err();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    match &error {
+        OpenError::Damaged { segment, offset, .. } => assert_eq!((segment.as_str(), *offset), (name, at)),
+        other => panic!("{other}"),
+    }
+    assert!(error.to_string().contains("fanfare store repair"), "{error}");
+    assert!(error.to_string().contains(name), "{error}");
+}
+
+/// Turns a bit of the file over; answers what it was.
+pub(crate) fn flip(file: &std::path::Path, at: usize) -> Vec<u8> {
+    let whole = fs::read(file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[at] ^= 0x40;
+    fs::write(file, flipped).unwrap();
+    whole
+}
+
+/// What it does not look at is told by `fanfare store check`, and by a read of it.
+#[tokio::test]
+async fn of_what_the_index_covers_a_start_reads_the_newest_up_to_a_bound() {
     let directory = tempfile::tempdir().unwrap();
     let engine = journal_of(directory.path()).await;
-    let crash = crashed(directory.path());
+    flush(&engine);
     drop(engine);
-    let files = segments(crash.path());
-    assert!(files.len() > 2);
-    // In the first segment, and in the newest: in its manifest's header and length, and in its first frame's value.
-    for file in [files.first().unwrap(), files.last().unwrap()] {
-        let manifest = u64::from(fs::read(file).unwrap()[HEADER_BYTES + 4]) + FRAME_HEADER_BYTES as u64;
-        for (at, broken) in [(0, 0), (5, 0), (90, manifest)] {
-            let bytes = fs::read(file).unwrap();
-            let mut flipped = bytes.clone();
-            flipped[HEADER_BYTES + at] ^= 0x40;
-            fs::write(file, flipped).unwrap();
-            let error = EmbeddedEngine::open(options(crash.path())).unwrap_err();
-            let name = file.file_name().unwrap().to_str().unwrap();
-            match &error {
-                OpenError::Damaged { segment, offset, .. } => {
-                    assert_eq!((segment.as_str(), *offset), (name, HEADER_BYTES as u64 + broken));
-                }
-                other => panic!("{other}"),
-            }
-            assert!(error.to_string().contains("fanfare store repair"), "{error}");
-            assert!(error.to_string().contains(name), "{error}");
-            fs::write(file, bytes).unwrap();
-        }
-    }
-    open(crash.path());
+    let files = segments(directory.path());
+    let [oldest, .., newest_sealed, _] = files.as_slice() else { panic!("{files:?}") };
+    let bounded = |verify_bytes| EmbeddedOptions { verify_bytes, ..options(directory.path()) };
+    flip(oldest, HEADER_BYTES + 90);
+    EmbeddedEngine::open(bounded(1)).unwrap();
+    flip(newest_sealed, HEADER_BYTES + 90);
+    assert!(matches!(EmbeddedEngine::open(bounded(1)), Err(OpenError::Damaged { .. })));
+    EmbeddedEngine::open(bounded(0)).unwrap();
 }
 
 #[tokio::test]
