@@ -8,6 +8,7 @@ use fanfare_model::json::JsonObject;
 use crate::claims;
 use crate::engine::{ReadError, counter};
 use crate::keys::{self, DueEntry};
+use crate::plugins;
 use crate::records::{self, CHUNK, DeadRecord};
 
 /// The name of a record's kind, as `fanfare store stats` prints it.
@@ -67,6 +68,7 @@ pub(crate) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         Some(b'U') => keys::parse_user(key).map(drop).ok_or_else(keyless),
         Some(b'I' | b'K') => claims::expires_at(key, value).map(drop),
         Some(b'C') => counter(Some(value)).map(drop).map_err(|error| ReadError(error.to_string())),
+        Some(b'P') => plugins::verify(key, value),
         _ => Ok(()),
     }
 }

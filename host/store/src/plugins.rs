@@ -12,6 +12,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 mod types;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -20,6 +21,7 @@ pub use self::types::{
     Asked, AuditEntry, Canary, Component, Generation, GrantLines, InstallError, Pause, Score, Slot,
     Suspension, Use,
 };
+pub(crate) use self::verify::verify;
 use crate::engine::{Change, Class, CommitError, Direction, Engine, ReadError, Transaction};
 
 /// Larger components are refused.

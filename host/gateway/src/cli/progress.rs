@@ -44,9 +44,10 @@ impl Telling {
         Self::new(if terminal { To::Terminal } else { To::StandardError })
     }
 
-    /// For a service: lines in its log.
+    /// For a service: lines in its log, and a bar where somebody looks at a terminal.
     pub(crate) fn for_service() -> Self {
-        Self::new(To::Log)
+        let terminal = std::io::stderr().is_terminal();
+        Self::new(if terminal { To::Terminal } else { To::Log })
     }
 
     fn new(to: To) -> Self {

@@ -66,7 +66,7 @@ impl Plugins {
     }
 }
 
-fn at(key: &Key) -> Result<Timestamp, ReadError> {
+pub(super) fn at(key: &Key) -> Result<Timestamp, ReadError> {
     let at = key.get(4..).and_then(|rest| rest.first_chunk());
     let at = at.ok_or_else(|| damaged("audit", &format!("its key is {key:02x?}")))?;
     Ok(Timestamp::from_ms(u64::from_be_bytes(*at)))

@@ -11,7 +11,7 @@ use crate::engine::{Change, Class, CommitError, Direction, ReadError, Transactio
 use crate::records::damaged;
 
 /// What one record holds of a component.
-const CHUNK_BYTES: usize = 256 * 1024;
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Chunks of one transaction or read: 4 MiB, well below what an engine takes at once.
 const CHUNKS_AT_ONCE: usize = 16;

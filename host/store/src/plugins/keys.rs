@@ -23,6 +23,9 @@ use crate::keys::{self, Kind};
 /// Ends a name; no name contains it.
 const END: u8 = 0;
 
+/// Where the part stands, behind the shard and the kind.
+pub(super) const PART_AT: usize = 3;
+
 #[derive(Clone, Copy)]
 pub(super) enum Part {
     Intent,

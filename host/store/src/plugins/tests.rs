@@ -2,6 +2,8 @@ use fanfare_model::digest::Digest;
 use fanfare_model::time::Timestamp;
 
 use super::*;
+use crate::engine::Value;
+use crate::kinds;
 use crate::memory::MemoryEngine;
 
 fn plugins() -> Plugins {
@@ -121,6 +123,30 @@ fn records_keep_their_bytes() {
     for length in 0..bytes.len() {
         assert!(records::decode_audit(at(7), &bytes[..length]).is_err(), "the first {length} bytes");
     }
+}
+
+/// `fanfare store check` reads them so.
+#[test]
+fn each_record_is_verified_as_what_its_key_says() {
+    let digest = Digest::of(b"x");
+    let slot = Slot::Channel("chat".parse().unwrap());
+    let records = [
+        (keys::intent(&digest), Value::from(&b""[..])),
+        (keys::chunk(&digest, 0), Value::from(&b"x"[..])),
+        (keys::component(&digest), records::encode_component(&component(b"x"))),
+        (keys::usage(&slot), records::encode_use(&usage())),
+        (keys::generation(&slot, 3), records::encode_generation(&generation(3))),
+        (keys::audit(at(7), 0), records::encode_audit(&entry(7, "channel hook"))),
+    ];
+    for (key, value) in &records {
+        assert_eq!(kinds::verify(key, value), Ok(()), "{key:02x?}");
+        let cut = value.get(..value.len().saturating_sub(1)).unwrap();
+        assert!(value.is_empty() || kinds::verify(key, cut).is_err(), "{key:02x?}");
+    }
+    let mut unknown = keys::intent(&digest);
+    unknown[keys::PART_AT] = b'?';
+    assert!(kinds::verify(&unknown, &[]).is_err());
+    assert!(kinds::verify(&keys::intent(&digest)[..20], &[]).is_err());
 }
 
 #[tokio::test]
