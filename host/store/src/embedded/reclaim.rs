@@ -177,8 +177,7 @@ impl Reclaim {
     fn yields(&self, worked: Duration) -> Result<(), Stopped> {
         // Where the thread is off, a caller of `pass` is in no one's way.
         let is_urgent = self.is_off || self.shared.room_lately().is_short();
-        let rest = if is_urgent { 0 } else { 100 - self.share_percent };
-        let rest = worked * rest / self.share_percent;
+        let rest = if is_urgent { Duration::ZERO } else { rest_after(worked, self.share_percent) };
         if self.rests(rest) { Ok(()) } else { Err(Stopped::Closing) }
     }
 
@@ -354,9 +353,26 @@ impl Reclaim {
     }
 }
 
+/// So that of the time of both, `worked` is so many percent.
+fn rest_after(worked: Duration, share_percent: u32) -> Duration {
+    worked * (100 - share_percent) / share_percent
+}
+
 impl Batch {
     fn add(&mut self, sequence: u64, key: &[u8], value: Option<&[u8]>) {
         self.bytes += record_bytes(key.len(), value.map_or(0, <[u8]>::len));
         self.records.push(Copied { sequence, key: key.to_vec(), value: value.map(Value::from) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_works_is_its_share_of_the_time() {
+        for (share, rests_ms) in [(100, 0), (50, 10), (25, 30), (1, 990)] {
+            assert_eq!(rest_after(Duration::from_millis(10), share), Duration::from_millis(rests_ms));
+        }
     }
 }

@@ -5,6 +5,7 @@ mod every_fault;
 mod faults;
 mod full;
 mod golden;
+mod group;
 mod hooked;
 mod lost;
 mod panics;
