@@ -4,7 +4,7 @@
 //! each other. One that has used a whole tick goes on on the guests' own threads, so that guests that compute for long
 //! share those and hold up nothing else; the next call of such a plugin begins there. Those threads have a lower priority
 //! than the rest of the gateway: beside a guest that spins, on two cores and at half load, the p99 of another channel's
-//! attempts was 3.5 times what it is without, and is 1.9 times that.
+//! attempts was 3.5 times what it is without, and is about twice that.
 //!
 //! The threads live as long as anything can still call: the runtime and each generation hold them. They end at once only
 //! when that is asked for ([`Guests::stop`]), never because a handle happened to be dropped first.
