@@ -355,6 +355,8 @@ async fn sweep_claims(store: &Store) {
     loop {
         tokio::time::sleep(pause).await;
         pause = match store.sweep_claims(CLAIM_STEPS).await {
+            // Most of what is looked at stays: round again at once would be for little.
+            Ok(swept) if swept < CLAIM_STEPS / 8 => SWEEP_EVERY,
             Ok(swept) => until_next(swept, false),
             Err(error) => {
                 tracing::warn!(error = %error, "old claims could not be swept");
@@ -369,6 +371,8 @@ async fn sweep_ended(store: &Store, retention: Retention) {
     loop {
         tokio::time::sleep(pause).await;
         pause = match store.sweep_ended(retention, SWEEP_STEPS).await {
+            // The end was reached, and what lies before it was looked at just now.
+            Ok(swept) if !swept.more => SWEEP_EVERY,
             Ok(swept) => until_next(swept.bodies + swept.histories, swept.more),
             Err(error) => {
                 tracing::warn!(error = %error, "what is over could not be swept");

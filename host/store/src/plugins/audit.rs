@@ -6,7 +6,7 @@ use fanfare_model::time::Timestamp;
 
 use super::types::AuditEntry;
 use super::{AUDIT_MAX, Plugins, keys, records};
-use crate::engine::{Change, Class, CommitError, Direction, Key, ReadError, Transaction};
+use crate::engine::{Change, Class, CommitError, Direction, ReadError, Transaction};
 use crate::records::damaged;
 
 /// Entries that are removed in one transaction when there are too many.
@@ -66,7 +66,7 @@ impl Plugins {
     }
 }
 
-pub(super) fn at(key: &Key) -> Result<Timestamp, ReadError> {
+pub(super) fn at(key: &[u8]) -> Result<Timestamp, ReadError> {
     let at = key.get(4..).and_then(|rest| rest.first_chunk());
     let at = at.ok_or_else(|| damaged("audit", &format!("its key is {key:02x?}")))?;
     Ok(Timestamp::from_ms(u64::from_be_bytes(*at)))

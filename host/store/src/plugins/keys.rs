@@ -27,25 +27,30 @@ const END: u8 = 0;
 pub(super) const PART_AT: usize = 3;
 
 #[derive(Clone, Copy)]
+#[repr(u8)]
 pub(super) enum Part {
-    Intent,
-    Chunk,
-    Component,
-    Use,
-    Generation,
-    Audit,
+    Intent = b'i',
+    Chunk = b'k',
+    Component = b'p',
+    Use = b'u',
+    Generation = b'g',
+    Audit = b'a',
+}
+
+impl Part {
+    const ALL: [Self; 6] =
+        [Self::Intent, Self::Chunk, Self::Component, Self::Use, Self::Generation, Self::Audit];
+
+    /// The part that a key names.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
+        let byte = key.get(PART_AT)?;
+        Self::ALL.into_iter().find(|part| *part as u8 == *byte)
+    }
 }
 
 fn prefix(part: Part) -> Key {
     let mut key = keys::all(Shard::EMBEDDED, Kind::Plugin).start;
-    key.push(match part {
-        Part::Intent => b'i',
-        Part::Chunk => b'k',
-        Part::Component => b'p',
-        Part::Use => b'u',
-        Part::Generation => b'g',
-        Part::Audit => b'a',
-    });
+    key.push(part as u8);
     key
 }
 
